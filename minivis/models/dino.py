@@ -15,18 +15,7 @@ from minivis.autograd import Tensor, no_grad
 from minivis.averaging import ema
 from minivis.losses.self_distillation import dino_loss, update_centre
 from minivis.models.common import as_images, he_normal, small_normal
-from minivis.nn import (
-    GELU,
-    BatchNorm2d,
-    Conv2d,
-    Dropout,
-    GroupNorm,
-    Linear,
-    Module,
-    MultiHeadAttention,
-    Parameter,
-    init,
-)
+from minivis.nn import GELU, BatchNorm2d, Conv2d, Dropout, GroupNorm, Linear, Module, Parameter, init
 from minivis.nn.module import as_tensor
 
 __all__ = [
@@ -37,7 +26,7 @@ __all__ = [
     "MultiCropNetwork",
     "dino_vitb16",
     "dino_vits16",
-    "start_evenly",
+    "start_small",
 ]
 
 
@@ -364,16 +353,15 @@ class DINO(Module):
         return list(views)
 
 
-def start_evenly(module, rng=None):
-    """Draw the weights of queries and keys again, so small that an untrained network attends to all tokens alike.
+def start_small(module, rng=None):
+    """Draw the weights of all linear layers again, with a standard deviation of 0.02, as DINO's published code does.
 
-    With larger ones, the attention of some head may lie on an object by chance before anything has been learned.
+    The scores of an attention layer are then close to 0, so that an untrained network attends to all tokens alike.
 
     Parameters
     ----------
     module : Module
-        Every `MultiHeadAttention` in it changes in place: the weights of its queries and keys are normal with standard
-        deviation 0.02, truncated at 0.04, as all weights are in DINO's published code; their biases are 0.
+        Its linear layers change in place: normal weights, truncated at 0.04; biases are 0.
     rng : numpy.random.Generator, int or None
         Draws the values; None is seed 0.
 
@@ -388,16 +376,16 @@ def start_evenly(module, rng=None):
 
     Examples
     --------
-    >>> from minivis.nn import MultiHeadAttention
-    >>> bool(abs(start_evenly(MultiHeadAttention(8, 2)).query.weight.numpy()).max() <= 0.04)
+    >>> from minivis.nn import Linear
+    >>> bool(abs(start_small(Linear(8, 8)).weight.numpy()).max() <= 0.04)
     True
     """
     rng = init.generator(rng)
     for layer in module.modules():
-        if isinstance(layer, MultiHeadAttention):
-            for linear in (layer.query, layer.key):
-                linear.weight.data = small_normal(linear.weight.shape, rng)
-                linear.bias.data = init.zeros(linear.bias.shape)
+        if isinstance(layer, Linear):
+            layer.weight.data = small_normal(layer.weight.shape, rng)
+            if layer.bias is not None:
+                layer.bias.data = init.zeros(layer.bias.shape)
     return module
 
 
@@ -443,4 +431,4 @@ def _published(width, heads, rng, options):
 
     rng = init.generator(rng)
     backbone = ViT(224, 16, width, 12, heads, num_classes=0, drop_path=0.1, rng=rng)
-    return DINO(start_evenly(backbone, rng), rng=rng, **options)
+    return DINO(start_small(backbone, rng), rng=rng, **options)

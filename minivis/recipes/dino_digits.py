@@ -13,12 +13,12 @@ from minivis.autograd import no_grad
 from minivis.data import DataLoader, digits, geometry
 from minivis.data.multi_crop import MultiCrop, RandomResizedCrop
 from minivis.data.transforms import ColorJitter, Compose
-from minivis.models import DINO, ConvStem, ViT, start_evenly
+from minivis.models import DINO, ConvStem, ViT, start_small
 from minivis.train import fit
 
 __all__ = ["answers", "canvas", "measure", "pictures", "run", "small_dino", "train"]
 
-STEPS = 700
+STEPS = 500
 BATCH = 48
 SIDE = 22  # of the canvas, pixels
 SIDES = (10, 11, 12, 13)  # of a digit
@@ -54,17 +54,17 @@ def canvas(images, rng):
     return out
 
 
-def small_dino(rng, channels=1, even=True, **options):
+def small_dino(rng, channels=1, small=True, **options):
     """A DINO for small pictures: tokens of 2 x 2 pixels from a convolution, 3 blocks of width 64, 128 scores.
 
-    With `even`, its attention begins almost uniform (see `start_evenly`); otherwise the best of its heads may look at the ink
+    With `small`, its attention begins almost uniform (see `start_small`); otherwise the best of its heads may look at the ink
     by chance before it has learned anything.
     """
     stem = ConvStem(channels, 64, rng)
     backbone = ViT(
         20, patch_size=1, width=64, depth=3, heads=4, mlp_ratio=2, num_classes=0, channels=channels, backbone=stem, rng=rng
     )  # fmt: skip
-    backbone = start_evenly(backbone, rng) if even else backbone
+    backbone = start_small(backbone, rng) if small else backbone
     sizes = {"K": 128, "hidden": 128, "bottleneck": 64, "batch_norm": True}
     return DINO(backbone, **{**sizes, **options}, rng=rng)
 
