@@ -521,7 +521,7 @@ with mv.no_grad():
 viz.teacher_answers(
     scores,
     model.centre,
-    title="Twelve answers: as they are, centred, sharpened, and both",
+    title="Twelve answers: as they are, sharpened, centred, and both",
     caption="Each row is a digit, each column one of the 64 answers. The softmax alone leaves every answer soft. Sharpened "
     "and not centred, answers that are large for many digits win. Both together: sure, and different from digit to digit.",
 )
