@@ -387,9 +387,8 @@ viz.video_attention(
 
 # %% tags=["slide:A/117-temporal-encoder"]
 film = vivit_films.prepare(films[:1])
-moved = film.reshape(1, 4, 2, 3, 64, 64)[:, [2, 0, 3, 1]].reshape(
-    film.shape
-)  # the four steps in another order
+# the four steps in another order
+moved = film.reshape(1, 4, 2, 3, 64, 64)[:, [2, 0, 3, 1]].reshape(film.shape)
 table = vivit.temporal.pos_embed.data.copy()
 with mv.no_grad():
     y = vivit.features(film)[:, 0]  # the vector of the film

@@ -313,11 +313,11 @@ def _non_local(rng):
 
 
 def _tubelet_embed(rng):
-    B, C, D, t, p, q = (int(n) for n in rng.integers(1, 4, 6))
-    T, H, W = np.array([t, p, q]) * rng.integers(1, 4, 3)
+    B, C, D, t, p = (int(n) for n in rng.integers(1, 4, 5))
+    T, H, W = np.array([t, p, p]) * rng.integers(1, 4, 3)
     return {
         "video": _numbers(rng, B, T, C, H, W),
-        "weight": _numbers(rng, D, C, t, p, q),
+        "weight": _numbers(rng, D, C, t, p, p),
         "bias": _numbers(rng, D),
     }
 

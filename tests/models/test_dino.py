@@ -11,7 +11,16 @@ import pytest
 import minivis as mv
 from minivis import Tensor, nn, optim
 from minivis.losses import dino_loss, update_centre
-from minivis.models import DINO, ConvStem, DINOHead, MultiCropNetwork, ViT, dino_vitb16, dino_vits16
+from minivis.models import (
+    DINO,
+    ConvStem,
+    DINOHead,
+    MultiCropNetwork,
+    ViT,
+    dino_vitb16,
+    dino_vits16,
+    start_small,
+)
 from minivis.nn import init
 from minivis.train import train_step
 
@@ -118,6 +127,15 @@ def test_the_teacher_follows_by_the_momentum():
     )
     # half-way through its schedule the momentum of 0.996 is 0.998
     assert optim.cosine_schedule(0.996, 1.0, 1000)[500] == pytest.approx(0.998)
+
+
+def test_weights_may_begin_small():
+    vit = ViT(16, 2, width=32, depth=2, heads=4, num_classes=0, channels=1, rng=0)
+    image = np.random.default_rng(0).random((3, 1, 16, 16), np.float32)
+    before = vit.attention_maps(image)[-1]
+    after = start_small(vit, rng=1).attention_maps(image)[-1]
+    tokens = after.shape[-1]
+    assert np.abs(after - 1 / tokens).max() < 0.1 / tokens < np.abs(before - 1 / tokens).max()
 
 
 def test_drop_path_is_the_students_alone():
