@@ -5,14 +5,11 @@ Seed 0 is shipped, so nothing is selected on held-out captions.
 """
 
 import argparse
-import io
-import os
-import platform
 import textwrap
 from pathlib import Path
 
+import cards
 import numpy as np
-from PIL import Image
 
 import minivis as mv
 from minivis import storage, viz
@@ -49,8 +46,9 @@ def _hidden(words, place):
     return mlm_captions.as_text([*words[:place], "[MASK]", *words[place + 1 :]])
 
 
-def card_of(model, trained, history):
+def card_of(model, run):
     """The contents of the card."""
+    trained = storage.read_json(run / "metrics.json")
     figures = {key: round(value, 4) for key, value in mlm_captions.measure(model).items() if key != "value"}
     return {
         "name": NAME,
@@ -63,16 +61,12 @@ def card_of(model, trained, history):
         "parameters": trained["parameters"],
         "steps": trained["steps"],
         **{key: value for key, value in trained.items() if key.startswith("seconds")},
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, one for BLAS and one that draws, NumPy {np.__version__}",
+        "machine": cards.MACHINE,
         "weights": "half precision; the figures were measured with these weights",
         "figures": "nats: the cross-entropy of each kind of word, when it alone is hidden, beside the entropy that the grammar "
         "leaves there; largest gap: the largest difference of the two",
         "on 500 held-out scenes": figures,
-        "history": {
-            column: [value if isinstance(value, int) else float(f"{value:.4g}") for value in values]
-            for column, values in history.items()
-            if column in ("step", "loss") or column.startswith("validation")
-        },
+        "history": cards.history_of(run),
         "failures": "failures.png",
         "not for": "any other text than captions of generated scenes",
         "license": "MIT",
@@ -87,9 +81,8 @@ def main():
     target = storage.PACKAGED / NAME
     storage.save(mv.load(run), target, half=True)
     model = mv.load(target)
-    card = card_of(model, *(storage.read_json(run / name) for name in ("metrics.json", "history.json")))
-    picture = Image.open(io.BytesIO(failures(model).png())).convert("RGB").quantize(32)
-    picture.save(target / "failures.png", optimize=True)
+    card = card_of(model, run)
+    cards.save_failures(failures(model), target)
     storage.write_files({target / "card.json": storage.pack_json(card)})
     print(f"wrote {target}: {card['on 500 held-out scenes']}")
 

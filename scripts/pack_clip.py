@@ -5,14 +5,13 @@ Seed 0 is shipped, so nothing is selected on held-out scenes.
 """
 
 import argparse
-import io
 import os
 import platform
 import time
 from pathlib import Path
 
+import cards
 import numpy as np
-from PIL import Image
 
 import minivis as mv
 from minivis import optim, storage, viz
@@ -61,8 +60,9 @@ def seconds_of_steps(model, count=50):
     return (time.process_time() - start) / count, drawing
 
 
-def card_of(model, trained, history):
+def card_of(model, run):
     """The contents of the card."""
+    trained = storage.read_json(run / "metrics.json")
     return {
         "name": NAME,
         "what": "ResNet of 6 convolutions, 2 blocks of a ViT on its maps, a causal text encoder of 2 blocks, embeddings of 64 "
@@ -84,11 +84,7 @@ def card_of(model, trained, history):
         _shapes.ESTIMATED: time_of(model, trained),
         "weights": "half precision; the scores were measured with these weights",
         **scores_of(model),
-        "history": {
-            column: [value if isinstance(value, int) else float(f"{value:.4g}") for value in values]
-            for column, values in history.items()
-            if column in ("step", "loss") or column.startswith("validation")
-        },
+        "history": cards.history_of(run),
         "failures": "failures.png",
         "not for": "photos, other words, or scenes with several shapes",
         "license": "MIT",
@@ -131,12 +127,8 @@ def main():
     target = storage.PACKAGED / NAME
     storage.save(mv.load(run), target, half=True)
     model = mv.load(target)
-    files = [storage.read_json(run / name) for name in ("metrics.json", "history.json")]
-    card = card_of(model, *files)
-    picture = Image.open(io.BytesIO(failures(model).png())).convert("RGB").quantize(64)
-    packed = io.BytesIO()
-    picture.save(packed, "png", optimize=True)
-    storage.write_files({target / "failures.png": packed.getvalue()})
+    card = card_of(model, run)
+    cards.save_failures(failures(model), target)
     storage.write_files({target / "card.json": storage.pack_json(card)})
     print(f"wrote {target}: {card['on 500 held-out scenes']}")
 

@@ -5,10 +5,9 @@ Seed 0 is shipped, so nothing is selected on held-out films.
 """
 
 import argparse
-import os
-import platform
 from pathlib import Path
 
+import cards
 import numpy as np
 
 import minivis as mv
@@ -41,8 +40,9 @@ def failures(model):
     )
 
 
-def card_of(model, trained, history, processor):
+def card_of(model, run, processor):
     """The contents of the card."""
+    trained = storage.read_json(run / "metrics.json")
     figures = {
         key: round(value, 4) for key, value in non_local_films.measure(model).items() if key != "value"
     }
@@ -58,7 +58,7 @@ def card_of(model, trained, history, processor):
         "steps": trained["steps"],
         **{key: value for key, value in trained.items() if key.startswith("seconds")},
         **({"cpu seconds of the process that trains": processor} if processor else {}),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, one for BLAS and one that draws, NumPy {np.__version__}",
+        "machine": cards.MACHINE,
         "weights": "half precision; the scores were measured with these weights",
         "figures": "accuracy: films with the right direction of the largest shape, where guessing gives 0.25; places: those "
         "on shapes that have the right direction",
@@ -68,11 +68,7 @@ def card_of(model, trained, history, processor):
                 k: round(v, 4) for k, v in non_local_films.matched(model).items()
             }
         },
-        "history": {
-            column: [value if isinstance(value, int) else float(f"{value:.4g}") for value in values]
-            for column, values in history.items()
-            if column in ("step", "loss") or column.startswith("validation")
-        },
+        "history": cards.history_of(run),
         "failures": "failures.png",
         "not for": "videos, or other films than generated ones with four frames",
         "license": "MIT",
@@ -91,9 +87,8 @@ def main():
     target = storage.PACKAGED / NAME
     storage.save(mv.load(run), target, half=True)
     model = mv.load(target)
-    files = [storage.read_json(run / name) for name in ("metrics.json", "history.json")]
-    card = card_of(model, *files, options.processor)
-    failures(model).quantize(256).save(target / "failures.png", optimize=True)  # a third of the bytes
+    card = card_of(model, run, options.processor)
+    cards.save_failures(failures(model), target)
     storage.write_files({target / "card.json": storage.pack_json(card)})
     print(f"wrote {target}: {card['on 500 held-out films']}, {card['on 100 validation films']}")
 

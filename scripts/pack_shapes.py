@@ -7,10 +7,9 @@ Seed 0 is shipped, so nothing is selected on held-out scenes.
 import argparse
 import importlib
 import json
-import os
-import platform
 from pathlib import Path
 
+import cards
 import numpy as np
 
 import minivis as mv
@@ -255,15 +254,6 @@ def _segments(scenes, output, merge):
     )
 
 
-def history_of(run):
-    """The columns of a training's history that stand in the card, with four digits."""
-    return {
-        column: [value if isinstance(value, int) else float(f"{value:.4g}") for value in values]
-        for column, values in storage.read_json(run / "history.json").items()
-        if column in ("step", "loss") or column.startswith("validation")
-    }
-
-
 def main():
     """Read a run and write minivis/weights/NAME."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -290,18 +280,18 @@ def main():
         "steps": trained["steps"],
         **{key: value for key, value in trained.items() if key.startswith("seconds")},
         **({} if options.cpu_seconds is None else {"CPU seconds for": {last: options.cpu_seconds}}),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, one for BLAS and one that draws, NumPy {np.__version__}",
+        "machine": cards.MACHINE,
         "weights": "half precision; the scores were measured with these weights",
         "on 500 held-out scenes": figures,
         **learned(name, model),
-        "history": history_of(options.run),
+        "history": cards.history_of(options.run),
         "failures": "failures.png",
         "not for": NOT_FOR.get(
             name, "photos, or other pictures that are not generated scenes: it always names shapes"
         ),
         "license": "MIT",
     }
-    failures(name, model).quantize(256).save(target / "failures.png", optimize=True)  # a third of the bytes
+    cards.save_failures(failures(name, model), target)
     storage.write_files({target / "card.json": storage.pack_json(card)})
     print(f"wrote {target}: {figures}")
 

@@ -25,6 +25,8 @@ PICTURES = [
     ("08_vit", "The Vision Transformer, and where it looks", "slide:H/10-attention-finds-the-object"),
     ("09_masked_modelling", "Masked modelling: words and patches are hidden", "slide:C/125-masked-modelling"),
     ("10_swin", "Swin: attention in shifted windows", "slide:A/46-shifted-windows"),
+    ("11_dino", "DINO: attention that finds the object", "slide:A/98-dino-idea"),
+    ("12_clip", "CLIP: pictures and texts in one space", "slide:Z/40-clip"),
     ("13_vivit", "ViViT: transformers for films", "slide:A/109-four-variants"),
     ("14_detection", "Detection before transformers: Faster R-CNN and YOLO", "slide:Z/44-yolo"),
     ("15_detr", "DETR: object detection as set prediction", "slide:H/14-detr-idea"),

@@ -35,7 +35,8 @@ def principal_components(features, count=3, where=None):
     Raises
     ------
     ValueError
-        If features are not (N, D), where has another length or fewer than two patches, or count is out of range.
+        If features are not (N, D) or not finite, where has another length or fewer than two patches, or count is out of
+        range.
 
     References
     ----------
@@ -55,7 +56,7 @@ def principal_components(features, count=3, where=None):
         raise ValueError(
             f"{name}: where must be {len(x)} truth values, two of them true, got {where.dtype.name} {where.shape}"
         )
-    if not isinstance(count, int) or not 1 <= count <= x.shape[1]:
+    if not hasattr(count, "__index__") or not 1 <= count <= x.shape[1]:
         raise ValueError(f"{name}: count must be from 1 to D={x.shape[1]}, got {count!r}")
     mean = x[where].mean(axis=0)
     centred = x[where] - mean
@@ -89,7 +90,7 @@ def foreground(scores, grid):
     Raises
     ------
     ValueError
-        If there are not rows x columns numbers, or fewer than two.
+        If there are not rows x columns numbers, fewer than two, or one is not finite.
 
     References
     ----------
@@ -104,6 +105,8 @@ def foreground(scores, grid):
     rows, columns = grid
     if scores.shape != (rows * columns,) or scores.size < 2:
         raise ValueError(f"foreground: expected {rows} x {columns} numbers, got {scores.shape}")
+    if not np.isfinite(scores).all():
+        raise ValueError("foreground: scores must be finite")
     values = np.sort(scores.astype(np.float64))
     below = np.arange(1, len(values))  # how many are below each threshold
     sums = values.cumsum()
@@ -136,7 +139,7 @@ def mutual_nearest(first, second):
     Raises
     ------
     ValueError
-        If the shapes do not fit together.
+        If the shapes do not fit together, or features are not finite.
 
     References
     ----------
@@ -169,4 +172,6 @@ def _features(name, features, argument):
     x = to_numpy(features)
     if x.ndim != 2 or x.dtype.kind != "f" or 0 in x.shape:
         raise ValueError(f"{name}: {argument} must be (N, D) floats, got {x.dtype.name} {x.shape}")
+    if not np.isfinite(x).all():
+        raise ValueError(f"{name}: {argument} must be finite; NaN or infinity means that the model failed")
     return x.astype(np.float32) if x.dtype == np.float16 else x

@@ -26,6 +26,7 @@ ORDER = (
     "mae",
     "swin",
     "dino",
+    "clip",
     "boxes",
     "detr",
     "unet",

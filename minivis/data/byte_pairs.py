@@ -245,6 +245,8 @@ def learn_merges(texts, count):
     ------
     ValueError
         If the count is negative.
+    TypeError
+        If ``texts`` is a single text.
 
     References
     ----------
@@ -255,6 +257,8 @@ def learn_merges(texts, count):
     >>> learn_merges(["low low low lower lower newer"], 3)
     [('l', 'o'), ('e', 'r</w>'), ('lo', 'w</w>')]
     """
+    if isinstance(texts, str):
+        raise TypeError(f"learn_merges: texts must be a list of texts, got one text, {texts!r:.50}")
     if count < 0:
         raise ValueError(f"learn_merges: count must be at least 0, got {count}")
     frequencies = collections.Counter(word for text in texts for word in split_text(clean_text(text)))
@@ -385,6 +389,10 @@ class BytePairTokenizer:
 
     def __len__(self):
         return self.end_id + 1
+
+    def __reduce__(self):
+        """A copy by pickle or copy is made again from the merges: the cache cannot be pickled."""
+        return type(self), (self.merges,)
 
     def encode(self, text, length=None):
         """The ids of a text: start, parts of words, end, then zeros up to a length.

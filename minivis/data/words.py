@@ -58,6 +58,8 @@ class WordTokenizer:
     ------
     ValueError
         If a word is there twice, is empty, or contains a space or a comma beside other characters.
+    TypeError
+        If ``words`` is a single text.
 
     Examples
     --------
@@ -72,6 +74,8 @@ class WordTokenizer:
     special_ids = (PAD, START, END, MASK)
 
     def __init__(self, words):
+        if isinstance(words, str):
+            raise TypeError(f"WordTokenizer: words must be a list of words, got one text, {words!r:.50}")
         words = tuple(words)
         for word in words:
             if not isinstance(word, str) or split_words(word) != [word]:
@@ -85,6 +89,8 @@ class WordTokenizer:
     @classmethod
     def from_texts(cls, texts):
         """A tokeniser of all words that occur in some texts, in alphabetical order."""
+        if isinstance(texts, str):
+            raise TypeError(f"WordTokenizer: texts must be a list of texts, got one text, {texts!r:.50}")
         return cls(sorted({word for text in texts for word in split_words(text)} - {SPECIAL[MASK]}))
 
     def __len__(self):

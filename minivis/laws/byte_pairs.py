@@ -69,8 +69,15 @@ def _read(f, case):
     return f.array(out)
 
 
+def _agree(got, expected):
+    """Compare ids. Another number of them is no mistake of shapes, so the hint stays that of the law."""
+    if got.shape != expected.shape and got.ndim == 1:
+        raise Broken(f"{len(expected)} ids were expected, got {len(got)}.", expected=expected, got=got)
+    compare(got, expected, rtol=0, atol=0)
+
+
 def _same(f, case, atol=0):
-    compare(_read(f, case), f.right(case), rtol=0, atol=0)
+    _agree(_read(f, case), f.right(case))
 
 
 bpe_encode.read = _read
@@ -272,7 +279,7 @@ def words_by_themselves(f, case):
     """The ids of two words with a space between them are those of the first, then those of the second."""
     first, _, rest = case["text"].partition(" ")
     parts = [np.ravel(_read(f, case.replace(text=text))) for text in (first, rest)]
-    compare(_read(f, case), np.concatenate(parts), rtol=0, atol=0)
+    _agree(_read(f, case), np.concatenate(parts))
 
 
 @bpe_encode.law(
@@ -284,7 +291,7 @@ def words_by_themselves(f, case):
 )
 def capitals(f, case):
     """Capital letters have the ids of small ones."""
-    compare(_read(f, case), _read(f, case.replace(text=case["text"].lower())), rtol=0, atol=0)
+    _agree(_read(f, case), _read(f, case.replace(text=case["text"].lower())))
 
 
 @bpe_encode.law(
@@ -313,7 +320,7 @@ def first_learnt(f, case):
 def digits_one_by_one(f, case):
     """The ids of a number are those of its digits."""
     digits = [np.ravel(_read(f, case.replace(text=digit))) for digit in case["text"]]
-    compare(_read(f, case), np.concatenate(digits), rtol=0, atol=0)
+    _agree(_read(f, case), np.concatenate(digits))
 
 
 @bpe_encode.law(

@@ -98,6 +98,14 @@ scaled_twice = _changed(scale=lambda d: d)
 one_head = _changed(head_count=lambda heads: 1)
 no_biases = _changed(weights_used=_without_biases)
 no_values = _changed(weights_used=_plain_value)
+
+
+def by_all_channels(x, positions, weights, heads):
+    """Scores divided by the square root of C, that is, queries smaller by that of the number of heads."""
+    smaller = {name: w / math.sqrt(heads) for name, w in weights.items() if name.startswith("query")}
+    return _attention_pool(x, positions, {**weights, **smaller}, heads)[0]
+
+
 mean_of_cells = _changed(spread=lambda e: np.full_like(e, 1 / e.shape[-1]))
 mean_last = _changed(
     tokens=lambda cells, p: np.concatenate([cells, cells.mean(axis=1, keepdims=True)], axis=1) + p, first=-1
@@ -297,6 +305,11 @@ for name, hint, answer in (
     ("the cells alone", "You attend to the cells alone. The mean is a token too, with a key and a value.", cells_alone),
     ("scores not divided", "The scores are divided by the square root of the channels of a head.", unscaled),
     ("divided by d", "You divide the scores by d. Divide by its square root.", scaled_twice),
+    (
+        "divided by the root of all channels",
+        "You divide the scores by the square root of C. Divide by that of the channels of one head, C / heads.",
+        by_all_channels,
+    ),
     ("one head", "heads has no effect: split query, key and value into heads.", one_head),
     ("no biases", "The biases have no effect.", no_biases),
     ("no value projection", "You average the tokens themselves. Average their values: value.weight, value.bias.", no_values),

@@ -312,10 +312,6 @@ def _second_of_the_first(g, pulled, args, options):
     return pulled[0], (way - texts * (texts * way).sum(axis=1, keepdims=True)).astype(texts.dtype)
 
 
-def _moderate(draw):
-    return {**_anything(draw), "logit_scale": choose(draw, 0.0, 1.0, -0.5, math.log(1 / 0.07))}
-
-
 def _three_pairs(draw):
     return _case(_units(draw, 3, 3), _units(draw, 3, 3), 1.0)
 
@@ -343,7 +339,7 @@ gradient_values(
     clip_loss,
     simplest=_simplest,
     words="a few pairs of unit vectors",
-    anything=_moderate,
+    anything=_anything,
     hint="Features of any length: the gradient of x / length is divided by the length.",
     mutant=backward(_clip_loss, _not_divided),
 )

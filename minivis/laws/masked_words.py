@@ -211,6 +211,11 @@ def _overwritten(ids, rng, vocabulary, mask_id, special_ids, rate=0.15):
     return ids.copy(), targets, chosen
 
 
+def _changed_alone(*args, **options):
+    inputs, targets, chosen = _mask_tokens(*args, **options)[0]
+    return inputs, targets, chosen & (inputs != targets)
+
+
 def _minus_100(ids, inputs, chosen):
     return np.where(chosen, ids, -100)
 
@@ -264,7 +269,7 @@ def _targets(f, case):
     inputs=lambda draw: _texts(draw, 20_000, rate=choose(draw, 0.4, 0.25, 0.6)),
     equation=CHOICE,
     slide=SLIDE,
-    hint="A word is chosen if its number, drawn from [0, 1), is less than rate.",
+    hint="A word is chosen if its number, drawn from [0, 1), is less than rate, also if it then stays as it is.",
     mutant=_answer(_always_15),
     value=True,
     examples=5,
@@ -297,8 +302,8 @@ def _apart(f, case):
     inputs=lambda draw: _texts(draw, 100, 200),
     equation=SHARES,
     slide=SLIDE,
-    hint="Draw a second number for each chosen word: below 0.8 it becomes [MASK], below 0.9 a random word. The number that "
-    "chose it is below 0.15 already.",
+    hint="Draw a second number for each chosen word, because the one that chose it is below 0.15 already: below 0.8 it becomes "
+    "[MASK], below 0.9 a random word, and from there on it stays as it is, and counts as chosen.",
     mutant=_one_draw,
     examples=5,
     right_too=False,
@@ -422,6 +427,11 @@ for name, hint, answer in (
         "the hidden words as targets",
         "The targets are what the network sees. They are the words before anything was hidden.",
         _answer(targets=lambda ids, inputs, chosen: inputs.copy()),
+    ),
+    (
+        "what stays as it is, not chosen",
+        "Chosen words that stay as they are count too: chosen says what the loss is about, not what has changed.",
+        _changed_alone,
     ),
     (
         "what stays, chosen",

@@ -248,6 +248,14 @@ _large_only = _terms(lambda i, v: v == 1 - i)
 _same_too = _terms(lambda i, v: True)
 
 
+def _student_as_target(student, teacher, centre, crops, student_temp=0.1, teacher_temp=0.04):
+    K = student.shape[1]
+    targets = _log_softmax((teacher - centre) / teacher_temp).reshape(2, -1, K)
+    answers = np.exp(_log_softmax(student / student_temp)).reshape(crops, -1, K)
+    found = [-(answers[v] * targets[i]).sum(axis=-1).mean() for i in range(2) for v in range(crops) if v != i]
+    return np.mean(found, dtype=student.dtype)
+
+
 def _summed(student, teacher, centre, crops, student_temp=0.1, teacher_temp=0.04):
     B = len(student) // crops
     return _dino_loss(student, teacher, centre, crops, student_temp, teacher_temp)[0] * B
@@ -439,6 +447,17 @@ for name, hint, answer in (
     ),
     ("picture after picture", "The rows are view after view: reshape(crops, B, K).", _changed(_by_picture)),
     ("the mean answer", "You take the mean over the pictures before the product.", _mean_answers),
+    (
+        "the terms added up",
+        "You add up the terms. The loss is their mean: divide by their number, 2 V - 2.",
+        _terms(lambda i, v: v != i, lambda crops: 1),
+    ),
+    (
+        "the student as the target",
+        "You weight the logarithms of the teacher's answers by the student's. The teacher's answer is the target: "
+        "-P_t log P_s.",
+        _student_as_target,
+    ),
 ):  # fmt: skip
     dino_loss.mistake(name, hint, answer)
 

@@ -121,6 +121,12 @@ def _anything(draw):
 # Wrong answers
 
 
+def _in_one_row(video, weight, bias):
+    """Right but for the axes of time and place, which are one."""
+    flat = _blocks(video, weight).reshape(len(video), -1, weight[0].size)
+    return flat @ weight.reshape(len(weight), -1).T + bias
+
+
 def _arranged(order):
     """Numbers of a tubelet in another order than those of the kernel: ``order`` permutes (C, t, P, P)."""
 
@@ -293,6 +299,11 @@ for name, hint, answer in (
         "You average over the frames of a tubelet. The product is a sum; only the *inflated* kernel has a factor 1/t, and it "
         "is already in the weights.",
         _mean_of_frames,
+    ),
+    (
+        "all tokens in one row",
+        "Your result is (B, T/t N, D). Time and place keep axes of their own: (B, T/t, N, D).",
+        _in_one_row,
     ),
     (
         "place before time",

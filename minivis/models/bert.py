@@ -6,6 +6,8 @@ Not here: hiding words and the loss (losses/masked_words.py), the second task of
 one another.
 """
 
+import numpy as np
+
 from minivis import ops
 from minivis.nn import (
     Dropout,
@@ -132,8 +134,9 @@ class BERT(Module):
             width=width,
             depth=depth,
             heads=heads,
-            types=types + 1,
         )
+        if not hasattr(types, "__index__") or not 0 <= types <= init.LARGEST_SIZE:
+            raise ValueError(f"BERT: types must be a whole number of at least 0, got {types!r}")
         if positions not in ("learned", "sine"):
             raise ValueError(f'BERT: positions must be "learned" or "sine", got {positions!r}')
         rng = init.generator(rng)
@@ -182,12 +185,17 @@ class BERT(Module):
         ------
         ValueError
             If the shapes do not fit, or the text is longer than ``length``.
+        IndexError
+            If there is no such word.
         """
         z = self.features(ids, valid, types)
         return z if self.head is None else self.head(z, self.words.weight)
 
     def features(self, ids, valid=None, types=None):
         """The tokens after the last layer, (B, N, D); the arguments are those of `forward`."""
+        ids, valid, types = (
+            np.asarray(x) if isinstance(x, (list, tuple)) else x for x in (ids, valid, types)
+        )
         ids = self._checked(ids, valid, types)
         z = self.words(ids)  # (B, N, D)
         if isinstance(self.positions, SinePositionCode1d):
@@ -204,6 +212,10 @@ class BERT(Module):
         if self.pooler is None:
             raise ValueError("BERT: there is no pooler; make the model with pooler=True")
         return ops.tanh(self.pooler(self.features(ids, valid, types)[:, 0]))
+
+    def example(self):
+        """A text of the first word, as long as the model takes, for drawings and `minivis.nn.summary`."""
+        return (np.zeros((1, self.length), np.int64),)
 
     def _checked(self, ids, valid, types):
         ids = as_tensor(ids)

@@ -118,6 +118,8 @@ class BiT(Module):
     ):  # fmt: skip
         init.check_sizes("BiT", depths=depths, stem_width=stem_width, groups=groups)
         widths = widths or [256 * 2**i for i in range(len(depths))]
+        if not depths:
+            raise ValueError("BiT: depths must be at least one number, got none")
         if len(widths) != len(depths):
             raise ValueError(f"BiT: {len(depths)} stages need {len(depths)} widths, got {len(widths)}")
         if wrong := [w for w in (4 * stem_width, *widths) if w < 4 or w % 4 or w // 4 % groups]:

@@ -172,6 +172,12 @@ class FoldedMaps(Module):
     stride : int
         Distance in pixels between its cells.
 
+    Raises
+    ------
+    ValueError
+        If the backbone has one map only; when called, if the last two maps have other sizes, as with images whose sides
+        are no multiples of the stride.
+
     Examples
     --------
     >>> import numpy as np
@@ -182,6 +188,8 @@ class FoldedMaps(Module):
     """
 
     def __init__(self, backbone):
+        if len(backbone.channels) < 2:
+            raise ValueError("FoldedMaps: backbone must have two maps or more, got one")
         self.backbone = backbone
         fine, coarse = backbone.channels[-2:]
         self.channels = (coarse + 4 * fine,)
@@ -191,6 +199,11 @@ class FoldedMaps(Module):
         """A list with the one map, (B, channels[0], H / stride, W / stride)."""
         fine, coarse = self.backbone.features(images)[-2:]
         B, C, H, W = fine.shape
+        if (H, W) != tuple(2 * side for side in coarse.shape[2:]):
+            raise ValueError(
+                f"FoldedMaps: of the last two maps, the first must have twice the rows and columns of the second, got "
+                f"{H} x {W} and {coarse.shape[2]} x {coarse.shape[3]} (images: {tuple(images.shape)})"
+            )
         fine = fine.reshape(B, C, H // 2, 2, W // 2, 2).transpose(0, 1, 3, 5, 2, 4)  # (B, C, 2, 2, H/2, W/2)
         return [ops.concatenate([coarse, fine.reshape(B, 4 * C, H // 2, W // 2)], axis=1)]
 
@@ -248,7 +261,7 @@ class CLIPTextEncoder(Module):
     ):  # fmt: skip
         sizes = {"vocabulary": vocabulary, "length": length, "width": width, "depth": depth, "heads": heads}
         init.check_sizes("CLIPTextEncoder", **sizes)
-        if end_id is not None and not 0 <= end_id < vocabulary:
+        if end_id is not None and not (hasattr(end_id, "__index__") and 0 <= end_id < vocabulary):
             raise ValueError(f"CLIPTextEncoder: end_id must be a symbol, 0 to {vocabulary - 1}, got {end_id}")
         rng = init.generator(rng)
         self.end_id = end_id
@@ -263,6 +276,7 @@ class CLIPTextEncoder(Module):
     def forward(self, tokens):
         """The features (B, D) of texts (B, L) of integers, L at most `length`. Inside `looking` it shows ``ends`` (B,)."""
         tokens = tokens.data if isinstance(tokens, Tensor) else tokens
+        tokens = np.asarray(tokens) if isinstance(tokens, (list, tuple)) else tokens
         length = self.pos_embed.shape[0]
         if getattr(tokens, "ndim", None) != 2 or not 1 <= tokens.shape[1] <= length:
             raise ValueError(
@@ -351,7 +365,8 @@ class CLIP(Module):
     def __init__(self, image_encoder, text_encoder, width=512, image_width=None, text_width=None, rng=None):
         if text_width is None:
             text_width = text_encoder.pos_embed.shape[-1]
-        init.check_sizes("CLIP", width=width, image_width=image_width or width, text_width=text_width)
+        in_image = width if image_width is None else image_width
+        init.check_sizes("CLIP", width=width, image_width=in_image, text_width=text_width)
         rng = init.generator(rng)
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
@@ -412,10 +427,11 @@ class CLIP(Module):
 
     def example(self):
         """A picture of zeros and one text, for `minivis.nn.summary`."""
-        height, width = self.image_encoder.image_size
+        height, width = pair(self.image_encoder.config["image_size"])
+        channels = next(p.shape[1] for p in self.image_encoder.parameters() if p.ndim == 4)
         tokens = np.zeros((1, len(self.text_encoder.pos_embed.data)), np.int64)
         tokens[0, -1] = self.text_encoder.end_id or 0
-        return np.zeros((1, 3, height, width), np.float32), tokens
+        return np.zeros((1, channels, height, width), np.float32), tokens
 
     def limit_scale(self):
         """Bring the learned factor down to 100 if it is above; call it after each step. It writes in place."""

@@ -7,7 +7,7 @@ Not here: the text encoder and the loss (clip.py), the ResNet of 2016 (resnet.py
 """
 
 from minivis import ops
-from minivis.models.common import as_images, he_normal, maps_after
+from minivis.models.common import as_images, he_normal, map_to_tokens, maps_after
 from minivis.nn import BatchNorm2d, Conv2d, Linear, Module, Parameter, init
 from minivis.nn.module import as_tensor
 from minivis.pairs import pair
@@ -117,14 +117,14 @@ class AttentionPool(Module):
                 f"AttentionPool: x must be (B, {self.pos_embed.shape[1]}, {self.cells[0]}, {self.cells[1]}) "
                 f"(x: {tuple(x.shape)})"
             )
-        x = x.reshape(*x.shape[:2], -1).transpose(0, 2, 1)  # (B, H W, C)
+        x = map_to_tokens(x)  # (B, H W, C)
         x = ops.concatenate([x.mean(axis=1, keepdims=True), x], axis=1) + self.pos_embed  # (B, 1 + H W, C)
         q = self._split(self.query(x[:, :1]))  # (B, h, 1, d)
         k = self._split(self.key(x))
         v = self._split(self.value(x))
         self.show(weights=lambda: ops.attention_weights(q, k))
         y = ops.scaled_dot_product_attention(q, k, v)  # (B, h, 1, d)
-        return self.out(y.reshape(y.shape[0], -1))  # (B, width)
+        return self.out(y.reshape(y.shape[0], self.pos_embed.shape[1]))  # (B, width)
 
     def _split(self, x):
         B, N, C = x.shape

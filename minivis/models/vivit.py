@@ -284,7 +284,7 @@ class ViViT(Module):
             "ViViT", frames=frames, image_size=image_size, tubelet=tubelet, width=width, depth=depth, heads=heads,
             temporal_depth=temporal_depth,
         )  # fmt: skip
-        _check(variant, order, heads, tubelet)
+        _check(variant, order, heads, tubelet, frames, sampled)
         rng = init.generator(rng)
         self.variant = variant
         self.frames = frames
@@ -398,6 +398,7 @@ class ViViT(Module):
                 f"{temporal!r}"
             )
         state = _as_video_names(vit.state_dict())
+        self._check_image_model(vit, state)
         state["embed.weight"] = kernels[kernel](state["embed.weight"], self.tubelet[0])
         state["pos_embed"] = self._repeated(state["pos_embed"], vit.prefix)
         if self.variant == SELF_ATTENTION:
@@ -419,6 +420,17 @@ class ViViT(Module):
             raise ValueError(f"ViViT: the image model has nothing for {missing[0]}")
         self.load_state_dict({**mine, **state})
         return self
+
+    def _check_image_model(self, vit, state):
+        """Refuse a model whose weights would fit here and mean something else."""
+        if not {"embed.weight", "pos_embed", "blocks.0.self_attn.query.weight"} <= state.keys():
+            raise ValueError(f"ViViT: the image model must be a ViT, got {type(vit).__name__}")
+        heads, mine = vit.blocks[0].attn.num_heads, self.blocks[0].self_attn.num_heads
+        if heads != mine:
+            raise ValueError(f"ViViT: the image model has {heads} heads, this one {mine}")
+        there = {name for name in state if name.startswith("blocks.0.")}
+        if strange := sorted(there - set(self.state_dict())):
+            raise ValueError(f"ViViT: there is no place here for {strange[0]} of the image model")
 
     def _repeated(self, table, prefix):
         """The position table (1, prefix + N, D) of an image model, repeated for every step in time."""
@@ -450,7 +462,7 @@ class ViViT(Module):
         return tuple(n // side for n, side in zip(size, self.tubelet, strict=True))
 
 
-def _check(variant, order, heads, tubelet):
+def _check(variant, order, heads, tubelet, frames, sampled):
     """Refuse options that are unknown or do not go together."""
     if variant not in VARIANTS:
         raise ValueError(f"ViViT: variant must be one of {', '.join(VARIANTS)}, got {variant!r:.100}")
@@ -458,8 +470,12 @@ def _check(variant, order, heads, tubelet):
         raise ValueError(f'ViViT: order must be "space_time" or "time_space", got {order!r:.100}')
     if variant == DOT_PRODUCT and heads % 2:
         raise ValueError(f"ViViT: half of the heads attend in space, half in time; {heads} is odd")
-    if len(tubelet) != 3:
+    if not isinstance(tubelet, (tuple, list)) or len(tubelet) != 3:
         raise ValueError(f"ViViT: tubelet must be (frames, height, width), got {tubelet!r:.100}")
+    if sampled is not None and not (hasattr(sampled, "__index__") and 1 <= sampled <= frames):
+        raise ValueError(
+            f"ViViT: sampled must be a whole number from 1 to {frames} frames, got {sampled!r:.100}"
+        )
 
 
 # names of a ViT's weights -> names of the same weights here

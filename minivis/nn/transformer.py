@@ -47,7 +47,7 @@ class LayerScale(Module):
     Raises
     ------
     ValueError
-        If ``width`` is not a whole number of at least 1.
+        If ``width`` is not a whole number of at least 1; when called, if x does not end in an axis of this length.
 
     References
     ----------
@@ -66,7 +66,10 @@ class LayerScale(Module):
         self.weight = Parameter(init.ones((width,)) * np.float32(value))
 
     def forward(self, x):
-        return as_tensor(x) * self.weight
+        x = as_tensor(x)
+        if x.shape[-1:] != self.weight.shape:
+            raise ValueError(f"LayerScale: x must be (..., D={self.weight.shape[0]}) (x: {tuple(x.shape)})")
+        return x * self.weight
 
 
 class ResidualLayer(Module):

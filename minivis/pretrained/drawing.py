@@ -12,6 +12,7 @@ from minivis import models, storage
 from minivis.files import as_path, hub_hint, read_json
 from minivis.models import size_table
 from minivis.nn import init
+from minivis.pairs import pair
 from minivis.pretrained.folder import CONFIG, WEIGHTS, from_pretrained
 
 __all__ = ["names", "show"]
@@ -129,14 +130,17 @@ def _input_shape(source, model, size):
 
     For a model of films the shape is (1, T, C, H, W).
     """
-    channels = next((p.shape[1] for p in model.parameters() if p.ndim == 4), 3)
+    # the first of its parts that was made for a size, such as the encoder of a masked autoencoder
+    made = next((m.config for m in model.modules() if "image_size" in getattr(m, "config", {})), {})
+    kernel = next((p.shape for p in model.parameters() if p.ndim in (4, 5)), (1, 3))
+    channels = kernel[1]
+    film = (made["frames"],) if "frames" in made else ()
     if size is not None:
-        return (1, channels, size, size)
+        return (1, *film, channels, size, size)
     card = (as_path(source) if as_path(source).is_dir() else storage.PACKAGED / str(source)) / "card.json"
     if card.is_file() and (told := re.match(INPUT, str(read_json(card).get("input")))):
         return (1, *map(int, told[1].split(", ")))
     if not as_path(source).exists() and str(source) in size_table.INPUTS:
         return size_table.INPUTS[str(source)]
-    made_for = getattr(model, "config", {}).get("image_size", 224)
-    height, width = made_for if isinstance(made_for, (tuple, list)) else (made_for, made_for)
-    return (1, channels, height, width)
+    height, width = pair(made.get("image_size", 224))
+    return (1, *film, channels, height, width)

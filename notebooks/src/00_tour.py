@@ -696,13 +696,16 @@ passed = claims(
 # | [08 The Vision Transformer](08_vit.ipynb) | a reader of patches, trained, and opened to see where it looks | 80 min |
 # | [09 Masked modelling](09_masked_modelling.ipynb) | networks that learn without labels: words and patches are hidden | 50 min |
 # | [10 Swin](10_swin.ipynb) | attention in windows that shift | 60 min |
+# | [11 DINO](11_dino.ipynb) | a teacher without labels, and attention that finds the object | 60 min |
+# | [12 CLIP](12_clip.ipynb) | pictures and texts in one space, and classes that are texts | 60 min |
+# | [13 ViViT](13_vivit.ipynb) | films cut into tubelets, and four ways to attend in space and time | 50 min |
 # | [14 Detection](14_detection.ipynb) | from sliding windows to Faster R-CNN and YOLO, and what each step made fast | 75 min |
 # | [15 DETR](15_detr.ipynb) | detection as a set of answers, and who answers for what | 75 min |
 # | [16 Segmentation](16_segmentation.ipynb) | a network that labels every pixel, and masks for single objects | 75 min |
 # | [19 Mask2Former](19_mask2former.ipynb) | every pixel, with queries that look inside their own mask | 70 min |
 # | [21 Speed](21_speed.ipynb) | loops made hundreds of times as fast, and the bound of your machine | 45 min |
 #
-# **To come**: 11 DINO · 12 CLIP · 13 ViViT, for videos · 17 Segmenter · 18 MaskFormer · 20 SAM ·
+# **To come**: 17 Segmenter · 18 MaskFormer · 20 SAM ·
 # 22 published weights · 23 more than one machine · 24 a gallery of the rest.
 #
 # **When you are stuck**: read the last line of the error first. `help(mv.ops.conv2d)` shows what a function expects,

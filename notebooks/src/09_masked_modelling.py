@@ -665,7 +665,7 @@ things = {name: round(row["patch of a thing"], 3) for name, row in found.items()
 assert things["trained"] > 2 * max(things["untrained"], things["pixels"])
 viz.bars(
     things,
-    "accuracy for patches that show a thing",
+    "accuracy, patches of a thing",
     title="What the encoder tells about patches with a shape",
     caption="A linear classifier names the class that most pixels of a patch show, one of nine; here are the patches that "
     "show one of the six shapes. The trained features tell about three times as much as the untrained network or the "

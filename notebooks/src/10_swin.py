@@ -1098,5 +1098,5 @@ passed = claims(
 #   $2M_w - 1$.
 # - Merging makes a pyramid of maps that can replace those of a ResNet anywhere.
 #
-# Next: [14. Detection before transformers](14_detection.ipynb), which asks maps of features for objects. Chapter
-# [19](19_mask2former.ipynb), Mask2Former, uses Swin itself to find masks.
+# Next: [11. DINO](11_dino.ipynb), which trains a ViT without a label. Chapter [14](14_detection.ipynb) asks maps of features
+# for objects, and chapter [19](19_mask2former.ipynb), Mask2Former, uses Swin itself to find masks.

@@ -122,9 +122,8 @@ for m, left in held_still.items():
         left.append(float(ema(np.array(left[-1]), np.array(0.0), m)))
     np.testing.assert_allclose(left[600], m**600, atol=1e-12)
 momentum = mv.optim.cosine_schedule(0.996, 1.0, 1000)
-assert (
-    round(momentum[500], 9) == 0.998 and momentum[-1] < 1
-)  # half-way; and the last step is not quite at the end
+# half-way; and the last step is not quite at the end
+assert round(momentum[500], 9) == 0.998 and momentum[-1] < 1
 viz.curves(
     {f"m = {m}": left for m, left in held_still.items()},
     "step",
@@ -248,7 +247,7 @@ viz.images(
 )
 
 
-# %% tags=["slide:A/102-multi-crop"]
+# %%
 def dino_loss_loops(student, teacher, centre, crops, student_temp=0.1, teacher_temp=0.04):
     """Term by term; answers are view after view: (crops * B, K) and (2 * B, K). Also returns the number of terms."""
     B = len(student) // crops
@@ -263,6 +262,7 @@ def dino_loss_loops(student, teacher, centre, crops, student_temp=0.1, teacher_t
     return np.mean(terms), len(terms)
 
 
+# %% tags=["slide:A/102-multi-crop"]
 def dino_loss_fast(student, teacher, centre, crops, student_temp=0.1, teacher_temp=0.04):
     """All pairs at once, then the mean over those of different views."""
     K = len(centre)
@@ -410,7 +410,8 @@ def judge(network):
     return near, analysis.linear_probe(known, labels, new, held_labels)
 
 
-before, after = judge(untrained), judge(model.teacher)
+before = judge(untrained)
+after = judge(model.teacher)
 for name, (near, linear) in {"not trained": before, "after DINO": after}.items():
     print(f"{name:12} k-NN {near:.3f}   linear probe {linear:.3f}")
 assert after[0] > before[0] + 0.02 and after[1] > before[1] + 0.02
@@ -520,7 +521,7 @@ with mv.no_grad():
 viz.teacher_answers(
     scores,
     model.centre,
-    title="Twelve answers: as they are, centred, sharpened, and both",
+    title="Twelve answers: as they are, sharpened, centred, and both",
     caption="Each row is a digit, each column one of the 64 answers. The softmax alone leaves every answer soft. Sharpened "
     "and not centred, answers that are large for many digits win. Both together: sure, and different from digit to digit.",
 )
@@ -602,8 +603,8 @@ viz.bars(
     {what: {name: found[what] for name, found in known_by.items()} for what in ("k-NN", "linear probe")},
     "right on held-out digits, %",
     title="What is known of a digit's class, by two probes",
-    caption="Compare DINO with the untrained network and with the pixels. The linear probe gains much from DINO. k-NN gains less, "
-    "and stays below the pixels; with labels both are far higher.",
+    caption="Compare DINO with the untrained network and with the pixels. The linear probe gains from DINO. The nearest "
+    "neighbours do not come near those of the pixels; with labels both are far higher.",
 )
 
 # %% [markdown]

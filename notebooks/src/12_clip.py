@@ -113,6 +113,7 @@ def clip_loss_loops(image, text, logit_scale):
     return loss / (2 * N)
 
 
+# %%
 def clip_loss_fast(image, text, logit_scale):
     """The same for whole arrays."""
     image = image / np.linalg.norm(image, axis=1, keepdims=True)
@@ -155,9 +156,8 @@ mv.laws.check("clip_loss", clip_loss_fast)
 # %%
 surest = math.e / (math.e + 63 / math.e)
 assert round(surest, 2) == 0.10
-row = np.sort(np.delete(u[0] @ v[:64].T, 0))[
-    ::-1
-]  # picture 0 and 63 wrong captions, the most similar one first
+# picture 0 and 63 wrong captions, the most similar one first
+row = np.sort(np.delete(u[0] @ v[:64].T, 0))[::-1]
 shares = {}
 for factor in (1, 14.3, 100):
     push = softmax(factor * row)  # of all that goes to the wrong captions
@@ -267,7 +267,8 @@ for _ in range(4):
     by_hand.append(best)
     print(f"{best[0]:>3} + {best[1]:<7} {count[best]:5} times")
     for entry in words.values():
-        pieces, merged = entry[0], []
+        pieces = entry[0]
+        merged = []
         while pieces:
             together = tuple(pieces[:2]) == best
             merged.append("".join(pieces[:2]) if together else pieces[0])
@@ -351,14 +352,16 @@ NEVER = [f"{colour} {name}" for colour, name in zip(COLOURS, NAMES[3:9], strict=
 words_of_digits = WordTokenizer.from_texts(EVERY)
 
 
+# %%
 def pairs(images, names, draw, never=False):
     """Coloured digits in a corner (B, 3, 16, 16) and their captions; `never`: also the combinations kept for the test."""
-    canvas, captions = np.zeros((len(images), 3, 16, 16), np.float32), []
+    canvas = np.zeros((len(images), 3, 16, 16), np.float32)
+    captions = []
     for picture, image, name in zip(canvas, images, names, strict=True):
         colour, corner = draw.integers(6), draw.integers(4)
         while not never and f"{list(COLOURS)[colour]} {NAMES[name]}" in NEVER:
             colour = draw.integers(6)
-        top, left = 8 * (corner // 2), 8 * (corner % 2)
+        top, left = 8 * np.array(divmod(corner, 2))
         picture[:, top : top + 8, left : left + 8] = RGB[colour, :, None, None] * image
         captions.append(f"a {list(COLOURS)[colour]} {NAMES[name]} at the {CORNERS[corner]}")
     return canvas, captions
@@ -369,6 +372,7 @@ def read(captions):
     return np.stack([words_of_digits.encode(caption) for caption in captions])
 
 
+# %%
 shown, said = pairs(held[:8], held_labels[:8], np.random.default_rng(4), never=True)
 viz.images(
     shown,
@@ -391,9 +395,8 @@ class SmallCLIP(mv.nn.Module):
             image_size=16, patch_size=4, width=width, depth=2, heads=4, mlp_ratio=2, num_classes=0, rng=rng
         )
         self.words = mv.nn.Embedding(len(words_of_digits), width, rng=rng)
-        self.places = mv.nn.Parameter(
-            mv.nn.init.normal((9, width), 0.1, rng)
-        )  # learned: a word has to know its place
+        # learned: a word has to know its place
+        self.places = mv.nn.Parameter(mv.nn.init.normal((9, width), 0.1, rng))
         self.block = mv.nn.TransformerEncoderLayer(
             width, 4, 2 * width, activation="gelu", norm_first=True, rng=rng
         )
@@ -411,6 +414,7 @@ class SmallCLIP(mv.nn.Module):
         return ops.normalize(self.from_text(z[:, -1]))  # all captions end in the last place
 
 
+# %%
 ANEW = RandomAffine(degrees=8, translate=0.06, scale=(0.9, 1.1), shear=5)
 
 
@@ -424,7 +428,8 @@ def train(clip, steps, batch=64, lr=2e-3, seed=0):
         rows = draw.integers(0, len(digits), batch)
         images, captions = pairs(ANEW(digits[rows], draw), labels[rows], draw)
         same = np.array(captions)[:, None] == np.array(captions)  # (B, B): a caption may occur twice
-        u, v = clip.encode_image(images), clip.encode_text(read(captions))
+        u = clip.encode_image(images)
+        v = clip.encode_text(read(captions))
         loss = mv.losses.clip_loss(u, v, clip.logit_scale, same=same)
         optimizer.zero_grad()
         loss.backward()
@@ -480,7 +485,8 @@ viz.curves(
 images, captions = pairs(held, held_labels, np.random.default_rng(2), never=True)
 unseen = np.array([any(combination in caption for combination in NEVER) for caption in captions])
 with mv.no_grad():
-    pictures_of_digits, texts = own.encode_image(images).data, own.encode_text(read(EVERY)).data
+    pictures_of_digits = own.encode_image(images).data
+    texts = own.encode_text(read(EVERY)).data
 named = np.array(EVERY)[(pictures_of_digits @ texts.T).argmax(axis=1)]
 right = named == np.array(captions)
 print(f"the whole caption of 240: seen combinations {right[~unseen].mean():.2f}", end=", ")
@@ -654,15 +660,13 @@ def pool_by_hand(maps, positions, layers, heads):
     tokens = np.concatenate([cells.mean(axis=1, keepdims=True), cells], axis=1) + positions  # (B, 1 + N, C)
     project = lambda name, x: x @ layers[f"{name}.weight"].T + layers[f"{name}.bias"]  # noqa: E731
     split = lambda x: x.reshape(*x.shape[:2], heads, -1).swapaxes(1, 2)  # (B, h, N, C / h)  # noqa: E731
-    q, k, v = (
-        split(project("query", tokens[:, :1])),
-        split(project("key", tokens)),
-        split(project("value", tokens)),
-    )
+    q = split(project("query", tokens[:, :1]))
+    k, v = split(project("key", tokens)), split(project("value", tokens))
     weights = softmax(q @ k.swapaxes(2, 3) / math.sqrt(q.shape[-1]))  # (B, h, 1, 1 + N)
     return project("out", (weights @ v).swapaxes(1, 2).reshape(len(maps), -1))
 
 
+# %%
 layers = pool.state_dict()
 with mv.no_grad():
     np.testing.assert_allclose(
@@ -678,7 +682,8 @@ print("from", maps.shape, "to", again.shape, "- the order of the cells does not 
 # ## What the paper says, and what was measured here
 
 # %%
-one_prompt, all_prompts = np.mean(accuracy[1]), accuracy[24][0]
+one_prompt = np.mean(accuracy[1])
+all_prompts = accuracy[24][0]
 print(
     f"names classes it was not trained for  here: {100 * right[unseen].mean():.0f} % of new combinations, chance 0.4 %"
 )
@@ -856,10 +861,8 @@ def my_zero_shot(u, prompts): ...  # your lines here
 # %% tags=["check:zero-shot"]
 directions = np.random.default_rng(7).normal(size=(40, 6))
 directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-u_some, prompts_some = (
-    directions[:20],
-    [directions[20:23], directions[23:24], directions[24:31], directions[31:]],
-)
+u_some = directions[:20]
+prompts_some = [directions[20:23], directions[23:24], directions[24:31], directions[31:]]
 means = np.stack([p.mean(axis=0) for p in prompts_some])
 answers = (u_some @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T).argmax(axis=1).tolist()
 wide = [np.array([[1.0, 0.0]]), np.array([[0.6, 0.8], [-0.6, 0.8]])]  # the mean of the second has length 0.8

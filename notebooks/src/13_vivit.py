@@ -862,4 +862,4 @@ passed = claims(
 #   see the central frame, and let attention in time start at zero.
 # - Play a film backwards before you believe that a network has seen motion.
 #
-# Next: [14. Detection](14_detection.ipynb), from classes of whole images to boxes.
+# Next: [14. Detection before transformers](14_detection.ipynb), from classes of whole images to boxes.

@@ -103,8 +103,23 @@ def test_pairs_are_each_other_s_nearest():
         (lambda: foreground(np.ones(5), (2, 3)), r"foreground: expected 2 x 3 numbers, got \(5,\)"),
         (lambda: mutual_nearest(np.ones((2, 3)), np.ones((2, 4))), "differ in width"),
         (lambda: mutual_nearest(np.ones((2, 3)), np.ones(3)), "second must be"),
+        (
+            lambda: mutual_nearest(np.full((2, 3), np.nan), np.ones((2, 3))),
+            "mutual_nearest: first must be finite",
+        ),
+        (
+            lambda: principal_components(np.full((4, 3), np.inf), 1),
+            "principal_components: features must be finite",
+        ),
+        (lambda: foreground(np.full(6, np.nan), (2, 3)), "foreground: scores must be finite"),
     ],
 )
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_count_may_be_a_number_of_numpy():
+    x = np.random.default_rng(0).normal(size=(5, 3))
+    for ours, theirs in zip(principal_components(x, np.int64(2)), principal_components(x, 2), strict=True):
+        np.testing.assert_array_equal(ours, theirs)

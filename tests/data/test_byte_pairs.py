@@ -3,10 +3,12 @@
 Not here: its laws (tests/laws).
 """
 
+import copy
 import glob
 import gzip
 import importlib.util
 import os
+import pickle
 import zipfile
 from pathlib import Path
 
@@ -130,3 +132,14 @@ def test_mistakes_are_named():
         tokenizer.decode([-1])
     with pytest.raises(ValueError, match="^learn_merges: count must be at least 0, got -1"):
         learn_merges([], -1)
+    with pytest.raises(
+        TypeError, match="^learn_merges: texts must be a list of texts, got one text, 'a cat'"
+    ):
+        learn_merges("a cat", 3)
+
+
+def test_a_tokenizer_goes_through_pickle_and_copy():
+    tokenizer = BytePairTokenizer(MERGES)
+    tokenizer.encode("zebra")
+    for other in (pickle.loads(pickle.dumps(tokenizer)), copy.deepcopy(tokenizer)):
+        np.testing.assert_array_equal(other.encode("a zebra"), tokenizer.encode("a zebra"))

@@ -58,3 +58,9 @@ def test_a_hidden_word_is_a_word():
 def test_what_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call(WordTokenizer([",", "a", "ring"]))
+
+
+@pytest.mark.parametrize("make", [WordTokenizer, WordTokenizer.from_texts])
+def test_a_single_text_is_no_list_of_words(make):
+    with pytest.raises(TypeError, match="^WordTokenizer: .* must be a list of .*, got one text, 'a ring'"):
+        make("a ring")

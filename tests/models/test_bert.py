@@ -60,6 +60,12 @@ def test_padding_has_no_influence():
     np.testing.assert_allclose(model(ids, valid).numpy()[1, :4], alone, atol=1e-6)
 
 
+def test_lists_are_taken_as_arrays():
+    ids = texts(2, 4)
+    valid = np.arange(4) < [[4], [3]]
+    np.testing.assert_array_equal(small()(ids.tolist(), valid.tolist()).numpy(), small()(ids, valid).numpy())
+
+
 def test_every_place_sees_both_sides():
     model = small()
     ids = texts(1, 7)
@@ -131,6 +137,8 @@ def test_it_runs_on_the_pretend_gpu():
     [
         (lambda: small(width=7), "^MultiHeadAttention: 2 heads do not divide embed_dim 7"),
         (lambda: small(depth=0), "^BERT: depth must be a whole number of at least 1, got 0"),
+        (lambda: small(types=-1), "^BERT: types must be a whole number of at least 0, got -1"),
+        (lambda: small(types=1.5), "^BERT: types must be a whole number of at least 0, got 1.5"),
         (lambda: small(positions="none"), '^BERT: positions must be "learned" or "sine", got \'none\''),
         (
             lambda: small()(texts(7)),

@@ -77,6 +77,7 @@ def test_gradients_pass_through_the_standardisation():
         (lambda: small(widths=(16,)), "BiT: 2 stages need 2 widths, got 1"),
         (lambda: small(groups=3), "BiT: 3 groups must divide the stem's channels and a quarter of each stage's, got 8"),
         (lambda: small(widths=(16, 24)), "BiT: 4 groups must .* got 6"),
+        (lambda: BiT(depths=()), "BiT: depths must be at least one number, got none"),
         (lambda: small(depths=(0, 1)), "BiT: depths must be a whole number of at least 1"),
         (lambda: small()(images(3, 8, 8)), r"BiT: images must be \(B, C, H, W\)"),
         (

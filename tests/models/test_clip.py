@@ -11,7 +11,8 @@ import pytest
 import minivis as mv
 from minivis import models, nn, optim
 from minivis.losses import clip_loss
-from minivis.models import CLIP, AttentionPool, CLIPImageEncoder, CLIPResNet, CLIPTextEncoder
+from minivis.models import CLIP, AttentionPool, CLIPImageEncoder, CLIPResNet, CLIPTextEncoder, ResNet
+from minivis.models.clip import FoldedMaps
 
 RNG = np.random.default_rng(5)
 IMAGES = RNG.standard_normal((4, 3, 8, 8))
@@ -87,6 +88,20 @@ def test_prompts_of_a_class_are_averaged_as_directions():
     found = model.class_embeddings([TEXTS[:2], TEXTS[2:3]]).numpy()
     np.testing.assert_allclose(found[0], (u + v) / np.linalg.norm(u + v))
     np.testing.assert_allclose(found[1], w)
+
+
+@pytest.mark.parametrize("make", [small, with_resnet])
+def test_an_empty_batch_has_no_embeddings(make):
+    model = make().eval()
+    images, texts = model.example()
+    assert model.encode_image(images[:0]).shape[0] == model.encode_text(texts[:0]).shape[0] == 0
+
+
+def test_the_example_has_the_channels_of_the_images_and_lists_are_taken():
+    text = CLIPTextEncoder(10, 5, 8, 1, 2, end_id=2)
+    model = CLIP(CLIPImageEncoder(8, 4, 8, 1, 2, channels=1), text, 6, image_width=8)
+    images, tokens = model.example()
+    assert images.shape == (1, 1, 8, 8) and model(images, tokens.tolist()).logits_per_image.shape == (1, 1)
 
 
 def test_the_factor_is_limited():
@@ -166,6 +181,10 @@ def test_it_learns_which_text_belongs_to_which_picture():
         (lambda: small().encode_text(TEXTS[0]), r"tokens must be \(B, L\)"),
         (lambda: small().encode_text(np.ones((2, 5), int)), "text 0 has no end symbol 2"),
         (lambda: CLIPTextEncoder(10, end_id=10), "end_id must be a symbol, 0 to 9, got 10"),
+        (lambda: CLIPTextEncoder(10, end_id=1.5), "end_id must be a symbol, 0 to 9, got 1.5"),
+        (lambda: CLIP(small().image_encoder, small().text_encoder, image_width=0), "CLIP: image_width must be a whole number of at least 1, got 0"),
+        (lambda: FoldedMaps(ResNet((1,), "basic", widths=(4,), stem_width=4, num_classes=0)), "^FoldedMaps: backbone must have two maps or more, got one"),
+        (lambda: FoldedMaps(ResNet((1, 1), "basic", widths=(4, 8), stem_width=4, num_classes=0)).features(np.zeros((1, 3, 36, 36), np.float32)), "^FoldedMaps: of the last two maps.* 9 x 9 and 5 x 5"),
         (lambda: CLIPTextEncoder(10, width=0), "CLIPTextEncoder: width must be a whole number"),
         (lambda: CLIP(small().image_encoder, small().text_encoder, width=0), "CLIP: width must be a whole number"),
         (lambda: CLIPResNet(image_size=60), "CLIPResNet: needs four depths"),

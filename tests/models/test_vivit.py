@@ -9,7 +9,7 @@ import pytest
 import minivis as mv
 from minivis import models, nn, ops, optim
 from minivis.analysis import space_time_attention
-from minivis.models import ViT, ViViT
+from minivis.models import DINOv2, ViT, ViViT
 from minivis.models.vivit import DOT_PRODUCT, ENCODER, JOINT, SELF_ATTENTION, VARIANTS
 from minivis.train import train_step
 
@@ -182,12 +182,23 @@ def test_positions_are_repeated_and_the_kernel_has_its_frames(variant):
         ({"temporal": "ones"}, "'ones'"),
         ({"vit": {"width": 16}}, "of the image model has another size"),
         ({"vit": {"depth": 1}}, "the image model has nothing for blocks.1"),
+        ({"vit": {"heads": 1}}, "the image model has 1 heads, this one 2"),
     ],
 )
 def test_an_image_model_that_does_not_fit_is_refused(options, said):
     vit = image_model(**options.pop("vit", {}))
     with pytest.raises(ValueError, match=f"^ViViT: .*{said}"):
         small().start_from(vit, **options)
+
+
+def test_a_model_of_images_that_is_no_plain_vit_is_refused():
+    scaled = DINOv2(image_size=8, patch_size=4, width=8, depth=2, heads=2)
+    with pytest.raises(
+        ValueError, match="^ViViT: there is no place here for blocks.0.ls1.weight of the image"
+    ):
+        small().start_from(scaled)
+    with pytest.raises(ValueError, match="^ViViT: the image model must be a ViT, got Linear"):
+        small().start_from(nn.Linear(2, 3))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -209,6 +220,9 @@ def test_uniform_frames_are_picked_by_the_model():
         ({"order": "space"}, 'order must be "space_time" or "time_space"'),
         ({"variant": DOT_PRODUCT, "heads": 1}, "half of the heads attend in space"),
         ({"tubelet": (4, 4)}, r"tubelet must be \(frames, height, width\)"),
+        ({"tubelet": 4}, r"tubelet must be \(frames, height, width\), got 4"),
+        ({"sampled": 8}, "sampled must be a whole number from 1 to 4 frames, got 8"),
+        ({"sampled": 1.5}, "sampled must be a whole number from 1 to 4 frames, got 1.5"),
         ({"tubelet": (3, 4, 4)}, "tubelets of 3 x 4 x 4 do not fill 4 frames of 8 x 8 pixels"),
         ({"depth": 0}, "depth must be a whole number of at least 1"),
     ],

@@ -73,6 +73,9 @@ def test_a_layer_scale_multiplies_each_feature_by_its_own_number():
     np.testing.assert_allclose(layer(TOKENS).numpy(), TOKENS * np.arange(8))
     with pytest.raises(ValueError, match="LayerScale: width must be a whole number of at least 1, got 0"):
         nn.LayerScale(0)
+    for width in (1, 7):  # a single number would be broadcast without a word
+        with pytest.raises(ValueError, match=rf"^LayerScale: x must be \(..., D={width}\) \(x: \(.*8\)\)"):
+            nn.LayerScale(width)(TOKENS)
 
 
 class Plus(nn.Module):

@@ -56,6 +56,12 @@ def test_a_card_or_the_table_of_sizes_says_what_a_model_is_shown(name, shape, ca
     assert f"passed a picture {shape}: " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["clip-shapes", "mlm-captions"])
+def test_a_shipped_model_that_reads_text_is_shown_an_example(name, capsys):
+    drawing.show(name, out="a.svg")
+    assert "passed an example of its input: " in capsys.readouterr().out
+
+
 def test_a_model_of_films_is_shown_a_film(capsys):
     drawing.show("non-local-films")
     assert "passed a film (1, 4, 3, 64, 64): " in capsys.readouterr().out
@@ -110,8 +116,11 @@ def test_without_a_name_the_names_are_listed(capsys):
     ("arguments", "message"),
     [
         ("detr-shape", "no folder detr-shape and no model of that name; did you mean 'detr-shapes'?"),
-        ("nothing-like-it", "(there are: cnn-digits, "),
-        ("google/vit-base", "get its files from https://huggingface.co/google/vit-base"),
+        ("nothing-like-it", "(there are: clip-shapes, cnn-digits, "),
+        (
+            "google/vit-base",
+            "https://huggingface.co/google/vit-base, `minivis fetch google/vit-base` brings it",
+        ),
         ("vit-digits --out a.gif", "a.gif must end in .png, .svg or .pdf"),
         ("vit-digits --out there/a.png", "to write a.png into"),
         (
