@@ -56,7 +56,9 @@ def _views(digits, rng):
 def on_digits(out, seed, centre_momentum=0.9, teacher_temp=0.04, momentum=dino_digits.MOMENTUM):
     """Entropies and k-NN accuracy along a training on digits."""
     rng = np.random.default_rng(seed)
-    model = dino_digits.small_dino(rng, centre_momentum=centre_momentum, teacher_temp=teacher_temp)
+    model = dino_digits.small_dino(
+        rng, small=False, centre_momentum=centre_momentum, teacher_temp=teacher_temp
+    )
     images, labels = dino_digits.pictures("train", 1)
     shown = images[:SHOWN]
     known = images[-KNOWN:]
@@ -95,7 +97,7 @@ def _crop(scene):
 def on_scenes(out, seed):
     """k-NN accuracy of the colour and of the shape along a training on coloured scenes."""
     rng = np.random.default_rng(seed)
-    model = dino_digits.small_dino(rng, channels=3)
+    model = dino_digits.small_dino(rng, channels=3, small=False)
     images, colours, labels = coloured(CROPS + SHOWN + KNOWN, seed=seed)
     shown = slice(CROPS, CROPS + SHOWN)
     known = slice(CROPS + SHOWN, None)
