@@ -33,7 +33,8 @@ def accuracies(known, train_labels, found, labels):
 
 def untrained(seed):
     """The measures of a network that was not trained."""
-    (train, train_labels), (images, labels) = dino_digits.pictures("train", 1000), dino_digits.pictures()
+    train, train_labels = dino_digits.pictures("train", 1000)
+    images, labels = dino_digits.pictures()
     network = dino_digits.small_dino(np.random.default_rng(seed)).eval().teacher.backbone
     head = dino_digits.overlaps(network, train[:400]).mean(axis=0).argmax()
     features = [dino_digits.features(network, x) for x in (train, images)]
