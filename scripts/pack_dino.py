@@ -69,17 +69,10 @@ def seconds_alone():
     return round((time.process_time() - start) * dino_digits.STEPS / TIMED, 1)
 
 
-def main():
-    """Read a run and write minivis/weights/dino-digits."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", type=Path, nargs="+", help="one for each seed, seed 0 first")
-    runs = parser.parse_args().runs
-    every = [json.loads((run / "metrics.json").read_text()) for run in runs]
+def card_of(found, every):
+    """The contents of the card: ``found`` is measured on the stored teacher, ``every`` are the metrics of all seeds."""
     metrics = every[0]
-    target = storage.PACKAGED / NAME
-    mv.save(mv.load(runs[0] / "teacher"), target, half=True)
-    found = dino_digits.measure(mv.load(target))
-    card = {
+    return {
         "name": NAME,
         "what": "The teacher of a DINO: a ViT of 100 tokens of 2 x 2 pixels from a convolution, 3 blocks of width 64, and a head "
         "with 128 scores",
@@ -109,6 +102,18 @@ def main():
         "not for": "telling digits apart: its features know little of their classes, because nothing asked for them",
         "license": "MIT",
     }
+
+
+def main():
+    """Read a run and write minivis/weights/dino-digits."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", type=Path, nargs="+", help="one for each seed, seed 0 first")
+    runs = parser.parse_args().runs
+    every = [json.loads((run / "metrics.json").read_text()) for run in runs]
+    target = storage.PACKAGED / NAME
+    mv.save(mv.load(runs[0] / "teacher"), target, half=True)
+    found = dino_digits.measure(mv.load(target))
+    card = card_of(found, every)
     storage.write_files({target / "card.json": storage.pack_json(card)})
     print(f"wrote {target}: {card['360 held-out digits']}")
 
