@@ -10,6 +10,7 @@ import platform
 import numpy as np
 from PIL import Image
 
+import minivis as mv
 from minivis import storage
 
 MACHINE = (
@@ -32,3 +33,17 @@ def save_failures(figure, folder):
     packed = io.BytesIO()
     picture.save(packed, "png", optimize=True)
     storage.write_files({folder / "failures.png": packed.getvalue()})
+
+
+def pack(name, run, card_of, failures, *options):
+    """Write minivis/weights/NAME: the weights of a training in half precision, their card, and a picture of failures.
+
+    ``card_of(model, run, *options)`` gives the card and ``failures(model)`` the figure, of the model as it is stored.
+    """
+    target = storage.PACKAGED / name
+    storage.save(mv.load(run), target, half=True)
+    model = mv.load(target)
+    card = card_of(model, run, *options)
+    save_failures(failures(model), target)
+    storage.write_files({target / "card.json": storage.pack_json(card)})
+    print(f"wrote {target}: { ({key: value for key, value in card.items() if key.startswith('on ')}) }")

@@ -124,13 +124,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="folder of a finished training")
     run = parser.parse_args().run
-    target = storage.PACKAGED / NAME
-    storage.save(mv.load(run), target, half=True)
-    model = mv.load(target)
-    card = card_of(model, run)
-    cards.save_failures(failures(model), target)
-    storage.write_files({target / "card.json": storage.pack_json(card)})
-    print(f"wrote {target}: {card['on 500 held-out scenes']}")
+    cards.pack(NAME, run, card_of, failures)
 
 
 if __name__ == "__main__":

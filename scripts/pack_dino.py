@@ -97,17 +97,10 @@ LIMITS = {
 }
 
 
-def main():
-    """Read a run and write minivis/weights/dino-digits."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", type=Path, nargs="+", help="one for each seed, seed 0 first")
-    runs = parser.parse_args().runs
-    every = [json.loads((run / "metrics.json").read_text()) for run in runs]
+def card_of(found, every):
+    """The contents of the card, from what was found of the shipped weights and the metrics of every seed."""
     metrics = every[0]
-    target = storage.PACKAGED / NAME
-    mv.save(mv.load(runs[0] / "teacher"), target, half=True)
-    found = dino_digits.measure(mv.load(target))
-    card = {
+    return {
         **FIXED,
         **TRIALS,
         "parameters": metrics["parameters"],
@@ -122,6 +115,18 @@ def main():
         "compared with": compared(),
         **LIMITS,
     }
+
+
+def main():
+    """Read a run and write minivis/weights/dino-digits."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", type=Path, nargs="+", help="one for each seed, seed 0 first")
+    runs = parser.parse_args().runs
+    every = [json.loads((run / "metrics.json").read_text()) for run in runs]
+    target = storage.PACKAGED / NAME
+    mv.save(mv.load(runs[0] / "teacher"), target, half=True)
+    found = dino_digits.measure(mv.load(target))
+    card = card_of(found, every)
     storage.write_files({target / "card.json": storage.pack_json(card)})
     print(f"wrote {target}: {card['360 held-out digits']}")
 

@@ -72,14 +72,7 @@ def main():
         "--processor", type=float, help="seconds alone, from 100 steps, where other work ran beside it"
     )
     options = parser.parse_args()
-    run = options.run
-    target = storage.PACKAGED / NAME
-    storage.save(mv.load(run), target, half=True)
-    model = mv.load(target)
-    card = card_of(model, run, options.processor)
-    cards.save_failures(failures(model), target)
-    storage.write_files({target / "card.json": storage.pack_json(card)})
-    print(f"wrote {target}: {card['on 500 held-out films']}")
+    cards.pack(NAME, options.run, card_of, failures, options.processor)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """MAE, the masked autoencoder: a ViT sees a quarter of an image's patches, a small decoder paints the others.
 
 He et al., "Masked autoencoders are scalable vision learners", CVPR 2022, section 3. Slides ``C/125-masked-modelling``,
-``A/86-sam-overview``.
+``A/87-sam-image-encoder``.
 Not here: the ViT (vit.py), hiding and restoring tokens (vision/masking.py), the loss (losses/masked_modelling.py), training
 (recipes/).
 """
@@ -119,7 +119,7 @@ class MAE(Module):
 
     References
     ----------
-    He et al. 2022, section 3 and appendix A.1. Slides ``C/125-masked-modelling``, ``A/86-sam-overview``.
+    He et al. 2022, section 3 and appendix A.1. Slides ``C/125-masked-modelling``, ``A/87-sam-image-encoder``.
 
     Examples
     --------

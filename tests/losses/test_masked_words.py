@@ -96,13 +96,10 @@ def test_ids_of_few_bits_get_every_word():
 
 
 def test_everything_may_be_a_tensor():
-    logits, targets, chosen = np.arange(6.0).reshape(1, 2, 3), np.array([[0, 2]]), np.array([[True, True]])
-    expected = (
-        np.log(np.exp([0, 1, 2]).sum()) - 1
-    )  # the rows are 0 1 2 and 3 4 5, the words the first and the last
-    assert float(mlm_loss(mv.Tensor(logits), mv.Tensor(targets), mv.Tensor(chosen)).numpy()) == pytest.approx(
-        expected
-    )
+    arrays = np.arange(6.0).reshape(1, 2, 3), np.array([[0, 2]]), np.array([[True, True]])
+    # the rows are 0 1 2 and 3 4 5, the words the first and the last: mean of log(sum) - 0 and log(sum) - 2
+    expected = np.log(np.exp([0, 1, 2]).sum()) - 1
+    assert float(mlm_loss(*map(mv.Tensor, arrays)).numpy()) == pytest.approx(expected)
 
 
 def loss(logits, targets, chosen, kind=bool):

@@ -194,12 +194,6 @@ def test_what_comes_with_minivis_can_be_measured_on_other_pictures_too(name):
     for seed in (None, 3):
         found = recipes.measure(name, 12, seed)
         assert list(found)[0] == "value" and found == recipes.measure(name, 12, seed)
-        if name == "mlm-captions":
-            assert 0 < found["value"] < 0.1  # nats above what the grammar leaves
-        else:
-            assert 0.15 < found["value"] <= 1  # far above chance, on any pictures
-        # far above chance, on any pictures; the masked autoencoder is compared with the best inpainting instead
-        assert (0 if name == "mae-shapes" else 0.15) < found["value"] <= 1
         # far above chance, on any pictures; the masked autoencoder is compared with the best inpainting instead, and
         # the model of captions with what the grammar leaves: nats above it, which are to be few
         low, high = {"mae-shapes": (0, 1), "mlm-captions": (0, 0.1)}.get(name, (0.15, 1))
