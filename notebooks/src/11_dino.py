@@ -558,8 +558,8 @@ viz.class_attention(
     ink[few],
     title="Where the class token looks, head by head",
     caption="A row for each digit, a column for each head of the last block. The line is drawn around the patches with 60 % of the "
-    "attention; the number is their overlap (Jaccard) with the ink. The heads differ: one follows the stroke, others look at "
-    "parts of it, or at the ground.",
+    "attention; the number is their overlap (Jaccard) with the ink. The heads differ: one keeps to the stroke, the others also "
+    "give some of their attention to the ground.",
 )
 
 # %% [markdown]
