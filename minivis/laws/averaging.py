@@ -72,6 +72,7 @@ def _first_axes(teacher, student, m):
 ema.agrees(
     "m = 1 keeps the teacher",
     "With m = 1 the teacher never changes.",
+    value=False,  # whoever hands the teacher back keeps it too
     inputs=lambda draw: _weights(draw, 1.0),
     equation=r"m = 1 \;\Rightarrow\; \theta_t \leftarrow \theta_t",
     slide=SLIDE,

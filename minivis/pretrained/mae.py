@@ -87,7 +87,9 @@ def infer(shapes, config=None):
     if "decoder_pos_embed" not in shapes or "blocks.0.attn.qkv.weight" not in shapes:
         return None
     settings = Settings("vit_mae", config or {})
-    of_encoder = vit.infer({name: shape for name, shape in shapes.items() if "decoder" not in name}, config)
+    of_encoder = vit.sizes_of(
+        {name: shape for name, shape in shapes.items() if "decoder" not in name}, settings
+    )
     side = math.isqrt(shapes["pos_embed"][1] - 1)
     patch = shapes["patch_embed.proj.weight"][2]
     width = shapes["decoder_embed.weight"][0]

@@ -89,5 +89,14 @@ def _shapes(model):
 
 
 # recipes whose output is neither classes nor boxes nor segments
-NOT_NAMED = {"local-attention-shapes": "finds the outlines of shapes"}
+NOT_NAMED = {
+    "clip-shapes": "compares pictures with texts (notebook 12)",
+    "dino-digits": "gives features and 128 answers without names (notebook 11)",
+    "local-attention-shapes": "finds the outlines of shapes",
+    "mae-shapes": "paints hidden patches (notebook 09)",
+    "mlm-captions": "reads captions (notebook 09)",
+    "non-local-films": "watches films (notebook 06)",
+    "sagan-digits": "draws digits (notebook 06)",
+    "vivit-films": "watches films (notebook 13)",
+}
 READY = {"digits": _digits, "shapes": _shapes}

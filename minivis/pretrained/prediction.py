@@ -8,12 +8,19 @@ from pathlib import Path
 from minivis.autograd import Tensor, no_grad
 from minivis.data.images import read_image
 from minivis.files import as_path
-from minivis.models import YOLO, YOLOv2
+from minivis.models import CLIP, MAE, YOLO, ViViT, YOLOv2
 from minivis.pretrained import postprocess
 from minivis.pretrained.folder import CONFIG, from_pretrained, read_json
 from minivis.pretrained.own import load_ready
 
 __all__ = ["predict"]
+
+# what cannot be drawn on one photo, and where to look instead
+OTHERWISE = {
+    CLIP: "compares pictures with texts: call model.encode_image and model.encode_text, as notebook 12 does",
+    MAE: "paints hidden patches: viz.masked_pictures draws them, as in notebook 09",
+    ViViT: "watches films, arrays (B, T, C, H, W): call it with some, as notebook 13 does",
+}
 
 
 def predict(source, photo, out=None, threshold=None, things=None):
@@ -56,6 +63,8 @@ def predict(source, photo, out=None, threshold=None, things=None):
             f"predict: there is no folder {out.absolute().parent} to write {out.name} into"
         )
     model = load(source)
+    if type(model) in OTHERWISE:
+        raise ValueError(f"predict: {source} {OTHERWISE[type(model)]}")
     if things is not None:
         model.things = postprocess.things_of(model.labels, things)
     batch = model.preprocess(image)

@@ -126,8 +126,8 @@ TIMM_NAMES = (
 def infer(shapes, config=None):
     """A complete config for a file in timm's or torchvision's dialect, from its shapes and an incomplete config.json."""
     found = _dialect(shapes)
-    if found is None or any(name.startswith("patch_embed.backbone.") for name in shapes):
-        return None  # of another model, or a hybrid
+    if found is None or any(name.startswith(("patch_embed.backbone.", "decoder_")) for name in shapes):
+        return None  # of another model, a hybrid, or a masked autoencoder
     settings = Settings("vit", config or {})
     name = settings.of_timm(TIMM_NAMES)
     settings.only(global_pool="token")

@@ -203,7 +203,7 @@ def words_on_pictures(pictures, words, probabilities, right=None, title=None, ca
     Examples
     --------
     >>> fig = words_on_pictures([np.zeros((3, 8, 8))], ["star", "ring"], [[0.9, 0.1]], right=[0])
-    >>> [round(bar.get_width(), 1) for bar in fig.axes[1].patches]
+    >>> [round(float(bar.get_width()), 1) for bar in fig.axes[1].patches]
     [0.9, 0.1]
     """
     table = _table("words_on_pictures", pictures, words, probabilities)
