@@ -31,7 +31,7 @@ def results():
     -------
     dict
         ``results()[subject][choice][metric]`` is a list with one entry for each seed. Subjects are "start", "temperature",
-        "pictures in a batch", "batches" and "loss". Metrics are those of `clip_shapes.measure` on held-out pictures, and
+        "pictures in a batch", "batches" and "loss". Metrics are those of ``clip_shapes.measure`` on held-out pictures, and
         "factor", the factor of the cosines at the end.
 
     Raises

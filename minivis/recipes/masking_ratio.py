@@ -30,7 +30,7 @@ def results():
     dict
         ``results()["ratio"][choice][metric]`` is a list with one entry for each seed. Metrics: "error" on hidden patches of
         held-out scenes at the ratio of the training, or at 0.75 for "untrained"; "harmonic", that of the best inpainting there;
-        and the accuracies of `mae_shapes.probes`.
+        and the accuracies of ``mae_shapes.probes``.
 
     Raises
     ------
