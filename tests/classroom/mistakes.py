@@ -226,7 +226,7 @@ MISTAKES = {
         Mistake("centre", "a mean of probabilities", "mean = teacher.mean(axis=0)", "mean = (np.exp(teacher) / np.exp(teacher).sum(axis=1, keepdims=True)).mean(axis=0)", ALL),
         Mistake("centre", "the given centre changed", "    mean = teacher.mean(axis=0)\n    return momentum * centre + (1 - momentum) * mean", "    centre *= momentum\n    centre += (1 - momentum) * teacher.mean(axis=0)\n    return centre", {"inputs left alone"}),
         Mistake("moving-average", "the roles swapped", "m * teacher + (1 - m) * student", "(1 - m) * teacher + m * student", ALL),
-        Mistake("moving-average", "the student added", "m * teacher + (1 - m) * student", "teacher + (1 - m) * student", {"m = 0 copies the student", "many small steps add up", S, A}),
+        Mistake("moving-average", "the student added", "m * teacher + (1 - m) * student", "teacher + (1 - m) * student", ALL),
         Mistake("moving-average", "0 taken for a missing number", "    return m * teacher", "    m = m or 0.996\n    return m * teacher", {"m = 0 copies the student", A}),
         Mistake("moving-average", "rounded to halves", "return m * teacher + (1 - m) * student", "return (m * teacher + (1 - m) * student).astype(np.float16).astype(teacher.dtype)", {"many small steps add up", S, A}),
         Mistake("moving-average", "the plain mean", "m * teacher + (1 - m) * student", "(teacher + student) / 2", ALL),
