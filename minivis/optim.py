@@ -281,7 +281,7 @@ class AdamW(Optimizer):
     """Adam with decoupled weight decay: steps of about equal size for every weight, however large its gradient.
 
     .. math::
-        m &\\leftarrow \\beta_1 m + (1 - \\beta_1) g, \\qquad v \\leftarrow \\beta_2 v + (1 - \\beta_2) g^2 \\
+        m &\\leftarrow \\beta_1 m + (1 - \\beta_1) g, \\qquad v \\leftarrow \\beta_2 v + (1 - \\beta_2) g^2 \\\\
         \\theta &\\leftarrow (1 - \\eta\\lambda)\\, \\theta
             - \\eta\\, \\frac{m / (1 - \\beta_1^t)}{\\sqrt{v / (1 - \\beta_2^t)} + \\epsilon}
 
