@@ -23,6 +23,7 @@ from minivis.models.lr_net import *
 from minivis.models.mae import *
 from minivis.models.mask2former import *
 from minivis.models.mask_rcnn import *
+from minivis.models.maskformer import *
 from minivis.models.non_local import *
 from minivis.models.ode_net import *
 from minivis.models.rcnn import *
