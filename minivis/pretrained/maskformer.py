@@ -69,12 +69,13 @@ def backbone_of(settings, default):
     described = Settings(settings.name, {"out_features": STAGES, **values})
     kind = described.text("model_type", "none")
     stages = described.get("out_features", STAGES)
-    if kind not in ("swin", "resnet") or stages != STAGES:
+    swins = ("swin", "maskformer-swin")  # the second is what transformers makes of a MaskFormer's Swin
+    if kind not in (*swins, "resnet") or stages != STAGES:
         raise ValueError(
             f"{settings.name}: backbone_config must be of a swin or resnet with out_features {STAGES}, found {kind!r:.100} "
             f"with {stages!r:.200}"
         )
-    if kind == "swin":
+    if kind in swins:
         return swin.build({**described.values, "architectures": ["SwinBackbone"]})
     return resnet.build(described.values, num_classes=0)
 
