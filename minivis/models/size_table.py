@@ -66,6 +66,7 @@ MAE = "the code of He et al. 2022"
 SWIN = "Liu et al. 2021, table 1"
 DINOV2 = "the code of Oquab et al. 2024"
 DETR = "Carion et al. 2020, table 1"
+MASKFORMER = "Cheng et al. 2021"
 MASK2FORMER = "Cheng et al. 2022, table 1"
 SASA = "Ramachandran et al. 2019"
 LR_NET = "Hu et al. 2019"
@@ -144,6 +145,12 @@ PUBLISHED = {
     "detr_r101": Published("60", None, DETR),
     "fasterrcnn_resnet50_fpn": Published("41,755,286", None, TORCHVISION),
     "maskrcnn_resnet50_fpn": Published("44,401,393", None, TORCHVISION),
+    "maskformer_r50": Published("41", None, MASKFORMER),
+    "maskformer_r50_panoptic": Published("45", None, MASKFORMER),
+    "maskformer_swin_t": Published("42", None, MASKFORMER),
+    "maskformer_swin_s": Published("63", None, MASKFORMER),
+    "maskformer_swin_b": Published("102", None, MASKFORMER),
+    "maskformer_swin_l": Published("212", None, MASKFORMER),
     "mask2former_r50": Published("44", None, MASK2FORMER),
     "mask2former_swin_t": Published("47", None, MASK2FORMER),
     "sngan32_generator": Published(),
