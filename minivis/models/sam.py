@@ -12,8 +12,8 @@ import numpy as np
 
 from minivis import backend, ops
 from minivis.autograd import Tensor
-from minivis.models.common import as_images, published
-from minivis.models.sam_encoder import LayerNorm2d, SAMImageEncoder
+from minivis.debugging import may_read
+from minivis.models.common import LayerNorm2d, as_images, published
 from minivis.nn import (
     GELU,
     MLP,
@@ -168,6 +168,8 @@ class PromptEncoder(Module):
     def _points(self, points, labels, size):
         """Tokens (B, P, n, D) of points. The code of a point with label -1 does not count."""
         kinds = ops.concatenate([self.not_a_point, *self.point_types[:2]], axis=0)  # (3, D): labels -1, 0, 1
+        if may_read(labels) and not bool(((labels == -1) | (labels == 0) | (labels == 1)).all()):
+            raise ValueError("SAM: point_labels must be 1 (on the thing), 0 (beside it) or -1 (no point)")
         labels = labels.astype("int64")
         there = (labels >= 0)[..., None]
         code = self._code(points, size)
@@ -470,7 +472,7 @@ class SAM(Module):
         embedding : ndarray or Tensor, shape (B, D, h, w)
             From `embed`.
         points : ndarray, shape (B, P, n, 2), optional
-            x and y in pixels of the image as the encoder took it.
+            x and y in pixels of the image as the encoder took it, also of parts of pixels. A point may lie outside.
         point_labels : ndarray, shape (B, P, n), optional
             1 for a point on the thing, 0 for one beside it, -1 for none: a filler for prompts with fewer points.
         boxes : ndarray, shape (B, P, 4), optional
@@ -518,6 +520,8 @@ def _plain(x):
 
 def _published_sam(name, width, depth, heads, whole, parameters):
     def build(rng, **options):
+        from minivis.models.sam_encoder import SAMImageEncoder
+
         encoder = SAMImageEncoder(width=width, depth=depth, heads=heads, whole=whole, rng=rng, **options)
         return SAM(encoder, PromptEncoder(256, 1024, 64, rng=rng), MaskDecoder(256, rng=rng))
 
