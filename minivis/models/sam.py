@@ -426,6 +426,8 @@ class SAM(Module):
     (1, 1, 1)
     """
 
+    head = None  # it finds things and does not name them
+
     def __init__(self, image_encoder, prompt_encoder, mask_decoder):
         self.image_encoder = image_encoder
         self.prompt_encoder = prompt_encoder
