@@ -29,6 +29,7 @@ from minivis.nn import (
 )
 from minivis.nn.module import as_tensor
 from minivis.pairs import pair
+from minivis.precision import rounded
 from minivis.vision.prompts import point_position_code
 
 __all__ = ["SAM", "MaskDecoder", "PromptEncoder", "SAMOutput", "sam_vit_b", "sam_vit_h", "sam_vit_l"]
@@ -178,7 +179,7 @@ class PromptEncoder(Module):
     def _texts(self, texts):
         if self.text is None:
             raise ValueError("SAM: this model takes no texts; its PromptEncoder was made without text_width")
-        return self.text(texts)
+        return self.text(rounded(as_tensor(texts), self.no_mask.dtype))
 
     def _masks(self, masks, grid):
         D = self.no_mask.shape[1]
@@ -191,7 +192,8 @@ class PromptEncoder(Module):
                 f"SAM: masks must be (B, P, 1, {4 * h}, {4 * w}), four times the embedding of {h} x {w} cells "
                 f"(masks: {tuple(masks.shape)})"
             )
-        maps = self.mask_downscaling(as_tensor(masks).reshape(B * P, 1, 4 * h, 4 * w))
+        masks = rounded(as_tensor(masks), self.no_mask.dtype)
+        maps = self.mask_downscaling(masks.reshape(B * P, 1, 4 * h, 4 * w))
         return maps.reshape(B, P, D, h, w)
 
 
@@ -296,7 +298,7 @@ class MaskDecoder(Module):
     iou_width : int, optional
         Width inside the MLP that estimates the IoU; default D.
     eps : float, default 1e-5
-        Epsilon of the layers' norms. Hugging Face's configuration has 1e-6.
+        Epsilon of the norms inside the layers. Hugging Face's configuration has 1e-6.
     rng : numpy.random.Generator, int or None
         Draws the starting values; None is seed 0.
 
@@ -333,7 +335,7 @@ class MaskDecoder(Module):
         self.mask_tokens = Parameter(init.normal((1 + masks, width), 1.0, rng))
         self.layers = [TwoWayBlock(width, heads, mlp_width, i == 0, eps, rng) for i in range(depth)]
         self.final_attn = _attention(width, heads, rng, shrink=2)
-        self.final_norm = LayerNorm(width, eps)
+        self.final_norm = LayerNorm(width)  # always 1e-5, also in Hugging Face's code
         self.upscaling = Sequential(
             ConvTranspose2d(width, width // 4, 2, stride=2, rng=rng),
             LayerNorm2d(width // 4),

@@ -276,8 +276,8 @@ def _hub(settings):
     if settings.flag("do_pad", True) and settings.get("pad_size"):
         found["pad_to"] = _sides(settings, "pad_size")
     if str(name).startswith("Sam"):  # its image encoder takes one size only
-        found.setdefault("pad_to", (found["longest"], found["longest"]))
-        found["always_pad"] = True
+        longest = found.get("longest", 1024)
+        found = {"pad_to": (longest, longest), "always_pad": True, **found}
     return found
 
 
