@@ -83,7 +83,8 @@ def _shapes(model):
     """Generated scenes: the colours are not normalised."""
     model.preprocess = Preprocess(size=(shapes.SIZE, shapes.SIZE))
     if isinstance(model, SAM):  # it names nothing
-        model.labels, model.things = {}, []
+        model.labels = {}
+        model.things = []
         return
     K = model.config["num_classes"]
     first = int(isinstance(model, FasterRCNN))  # its class 0 is the background

@@ -144,9 +144,9 @@ def test_photos_are_padded_to_the_one_size_that_the_encoder_takes():
     )
     batch = small(np.ones((3, 10, 20), np.float32))
     assert batch.shape == (1, 3, 16, 16)
-    assert (batch[0, :, 8:] == 0).all() and (
-        batch[0, :, :8] > 1
-    ).all()  # zeros after the colours are normalised
+    # zeros are added after the colours are normalised
+    assert (batch[0, :, 8:] == 0).all()
+    assert (batch[0, :, :8] > 1).all()
 
 
 def test_points_and_boxes_go_from_the_photo_to_the_picture():
@@ -185,6 +185,6 @@ def test_the_published_sizes_are_those_of_the_files():
         keys = ("hidden_size", "num_hidden_layers", "num_attention_heads")
         config = {**dict(zip(keys, vision, strict=True)), "global_attn_indexes": whole}
         with init.skip_init():
-            ours, read = getattr(models, name)(), sam.build({"model_type": "sam", "vision_config": config})
-        shapes = [[(n, p.shape) for n, p in model.named_parameters()] for model in (ours, read)]
+            pair = [getattr(models, name)(), sam.build({"model_type": "sam", "vision_config": config})]
+        shapes = [[(n, p.shape) for n, p in model.named_parameters()] for model in pair]
         assert shapes[0] == shapes[1]

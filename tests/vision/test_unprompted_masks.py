@@ -10,9 +10,8 @@ import minivis as mv
 from minivis.models import SAMOutput
 from minivis.vision import automatic_masks, masks_in_photo, point_grid
 
-DISCS = np.array(
-    [[20.0, 20.0, 9.0, 0.95], [45.0, 24.0, 12.0, 0.91], [30.0, 50.0, 6.0, 0.5]]
-)  # x, y, radius, IoU
+# x, y, radius, IoU
+DISCS = np.array([[20.0, 20.0, 9.0, 0.95], [45.0, 24.0, 12.0, 0.91], [30.0, 50.0, 6.0, 0.5]])
 
 
 class Discs:
