@@ -40,6 +40,7 @@ def small_maskformer(backbone, rng, **options):
         "pixel_encoder_depth": 1,
         "groups": 8,
         "dropout": 0.0,
+        "norm_first": True,  # with norms after the branches, things stay unfound for twice as many steps
         **options,
     }
     return MaskFormer(backbone, len(shapes.CLASSES), rng=rng, **options)
