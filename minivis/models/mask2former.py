@@ -41,13 +41,14 @@ Mask2FormerOutput = MaskFormerOutput
 
 
 class DecoderLayer(ResidualLayer):
-    """One post-norm decoder layer: masked cross-attention to a map, self-attention of the queries, then an MLP.
+    """One decoder layer: masked cross-attention to a map, self-attention of the queries, then an MLP.
 
     With ``self_first`` the queries attend to each other before the map, as in DETR and MaskFormer.
     """
 
-    def __init__(self, width, heads, mlp_width, dropout, rng, self_first=False):
+    def __init__(self, width, heads, mlp_width, dropout, rng, self_first=False, norm_first=False):
         self.self_first = self_first
+        self.norm_first = norm_first
         self.cross_attn = MultiHeadAttention(width, heads, dropout, rng=rng)
         self.norm1 = LayerNorm(width)
         self.self_attn = MultiHeadAttention(width, heads, dropout, rng=rng)
@@ -113,6 +114,8 @@ class Mask2Former(Module):
     learned_features : bool, default True
         False: the queries' features start at zero, as MaskFormer's, for comparison. Then nothing is predicted before the
         first layer, which attends to all pixels.
+    norm_first : bool, default False
+        True: the decoder layers have their norms before the branches.
     dropout : float, default 0
         Probability for attention weights, inside the MLPs and after every branch.
     rng : numpy.random.Generator, int or None
@@ -144,7 +147,7 @@ class Mask2Former(Module):
     def __init__(
         self, backbone, num_classes, queries=100, width=256, heads=8, decoder_depth=9, pixel_depth=6, mlp_width=2048,
         pixel_mlp_width=1024, mask_width=None, levels=3, points=4, groups=32, masked=True, self_first=False, learned_features=True,
-        dropout=0.0, rng=None,
+        norm_first=False, dropout=0.0, rng=None,
     ):  # fmt: skip
         from minivis.models.pixel_decoder import PixelDecoder
 
@@ -153,6 +156,8 @@ class Mask2Former(Module):
         )
         if width % heads:
             raise ValueError(f"Mask2Former: {heads} heads do not divide the width {width}")
+        if not learned_features:
+            init.check_sizes("Mask2Former", decoder_depth=decoder_depth)
         if len(backbone.channels) < levels:
             raise ValueError(
                 f"Mask2Former: levels={levels}, but the backbone has {len(backbone.channels)} maps"
@@ -169,7 +174,7 @@ class Mask2Former(Module):
         self.query_features = Parameter(init.normal((queries, width), 1.0, rng)) if learned_features else None
         self.query_positions = Parameter(init.normal((queries, width), 1.0, rng))
         self.level_embed = Parameter(init.normal((levels, width), 1.0, rng))
-        layer = (width, heads, mlp_width, dropout, rng, self_first)
+        layer = (width, heads, mlp_width, dropout, rng, self_first, norm_first)
         self.layers = [DecoderLayer(*layer) for _ in range(decoder_depth)]
         self.norm = LayerNorm(width)
         self.class_head = Linear(width, num_classes + 1, rng=rng)

@@ -16,7 +16,7 @@ from minivis import ops, optim, storage
 from minivis.autograd import no_grad
 from minivis.data import DataLoader, shapes
 from minivis.data.loader import stack
-from minivis.losses import Mask2FormerCriterion
+from minivis.losses import Mask2FormerCriterion, MaskFormerCriterion
 from minivis.models import Mask2Former
 from minivis.models.common import map_to_tokens
 from minivis.models.mask_classification import constant, grid_codes, top_down
@@ -42,7 +42,8 @@ def results():
     -------
     dict
         ``results()[subject][choice][metric]`` is a list with one number for each seed. Subjects are "classes" (of pixels, or
-        of masks) and "changes" (of MaskFormer, one at a time, and all together). Metrics: "mIoU", "PQ", "PQ_things",
+        of masks), "changes" (of Mask2Former, added to MaskFormer one at a time, and all together), and "as published" (what
+        the model in the package does otherwise). Metrics: "mIoU", "PQ", "PQ_things",
         "PQ_stuff" on scenes of the validation split; "seconds a step" of processor time; "megabytes of the loss": what the
         loss of one batch keeps in memory for the backward pass; "PQ, a segment a class", of pixels alone.
 
@@ -54,7 +55,7 @@ def results():
     Examples
     --------
     >>> sorted(results())
-    ['changes', 'classes']
+    ['as published', 'changes', 'classes']
     """
     return storage.read_json(RESULTS)["results"]
 
@@ -180,7 +181,7 @@ class _Coarsest(Module):
 
 
 def between(
-    body, rng, masked=False, scales=False, map_first=False, learned=False, deformable=False, **options
+    body, rng, masked=False, scales=False, map_first=False, learned=False, deformable=False, norm_first=True
 ):
     """A model between MaskFormer and Mask2Former. Without changes it computes what `small_maskformer` does.
 
@@ -200,21 +201,21 @@ def between(
         The queries' features are learned, and predict masks before the first layer.
     deformable : bool
         Deformable attention among both maps in the pixel decoder, instead of plain attention on the coarse one.
-    **options
-        Of `small_maskformer`.
+    norm_first : bool
+        Norms before the branches; False is as published.
 
     Returns
     -------
     Mask2Former
     """
-    reference = maskformer_shapes.small_maskformer(body, rng, **options)
+    reference = maskformer_shapes.small_maskformer(body, rng, norm_first=norm_first)
     (queries, width) = reference.queries.shape
-    sizes = {"queries": queries, "width": width, "mask_width": reference.mask_head[-1].weight.shape[0]}
     levels = 2 if scales else 1
     model = Mask2Former(
-        body, len(shapes.CLASSES), **sizes, heads=4, decoder_depth=len(reference.transformer.decoder), pixel_depth=1,
-        mlp_width=64, pixel_mlp_width=64, levels=2 if deformable else levels, groups=8, masked=masked,
-        self_first=not map_first, learned_features=learned, rng=rng,
+        body, len(shapes.CLASSES), queries, width, heads=4, decoder_depth=len(reference.transformer.decoder),
+        pixel_depth=1, mlp_width=64, pixel_mlp_width=64, mask_width=reference.mask_head[-1].weight.shape[0],
+        levels=2 if deformable else levels, groups=8, masked=masked, self_first=not map_first,
+        learned_features=learned, norm_first=norm_first, rng=rng,
     )  # fmt: skip
     if not deformable:
         model.pixel_decoder = _Pyramid(reference.pixel_decoder, levels)
@@ -226,20 +227,18 @@ def between(
     return model
 
 
-def masks(out, seed, points=False, **changes):
-    """A class for each mask: MaskFormer with the given changes, or none."""
+def masks(out, seed, loss="cross-entropy", **changes):
+    """A class for each mask: MaskFormer with the given changes, or none; ``loss`` is one of `LOSSES`."""
     rng = np.random.default_rng(seed)
     build = between if changes else maskformer_shapes.small_maskformer
     model = build(backbone(out), rng, **changes)
-    compare = maskformer_shapes.criterion()
-    if points:
-        compare = Mask2FormerCriterion(len(shapes.CLASSES), points=POINTS, rng=rng)
+    compare = LOSSES[loss](rng)
 
-    def loss(model, maps, targets):
+    def set_loss(model, maps, targets):
         return compare(model(maps), targets)["loss"]
 
     (maps, targets, _) = _scenes(out)
-    seconds = _fit(model, loss, rng, list(zip(maps, targets, strict=True)), shapes.collate)
+    seconds = _fit(model, set_loss, rng, list(zip(maps, targets, strict=True)), shapes.collate)
     found = _measured(maskformer_shapes.answers(model))
     kept = _kept(model, compare, maps[:BATCH], targets[:BATCH])
     return {**found, "megabytes of the loss": kept, "seconds a step": seconds}
@@ -286,6 +285,11 @@ def about():
 
 
 ALL = {"masked": True, "scales": True, "map_first": True, "learned": True, "deformable": True}
+LOSSES = {
+    "cross-entropy": lambda _: maskformer_shapes.criterion(),
+    "focal": lambda _: MaskFormerCriterion(len(shapes.CLASSES)),
+    "points": lambda rng: Mask2FormerCriterion(len(shapes.CLASSES), points=POINTS, rng=rng),
+}
 CHOICES = {
     "classes": {"of pixels": (per_pixel, {}), "of masks": (masks, {})},
     "changes": {
@@ -295,7 +299,12 @@ CHOICES = {
         "map before self-attention": (masks, {"map_first": True}),
         "learned query features": (masks, {"learned": True}),
         "deformable pixel decoder": (masks, {"deformable": True}),
-        "loss at points": (masks, {"points": True}),
-        "all together": (masks, {**ALL, "points": True}),
+        "loss at points": (masks, {"loss": "points"}),
+        "all together": (masks, {**ALL, "loss": "points"}),
+    },
+    "as published": {
+        "ours": (masks, {}),
+        "norms after the branches": (masks, {"norm_first": False}),
+        "focal loss 20, dice 1, class 1": (masks, {"loss": "focal"}),
     },
 }
