@@ -262,6 +262,6 @@ maskformer_swin_l = _swin(
 _FROZEN = "a ResNet-50 with frozen norms, which are not counted"
 maskformer_r50 = _published("maskformer_r50", _FROZEN, 41_254_743, _on_resnet50)
 maskformer_r50_panoptic = _published(
-    "maskformer_r50_panoptic", f"{_FROZEN}; 6 encoder layers on its last map", 45_017_478, _on_resnet50, 133,
+    "maskformer_r50_panoptic", f"{_FROZEN}; 6 encoder layers on its last map", 45_012_038, _on_resnet50, 133,
     pixel_encoder_depth=6,
 )  # fmt: skip
