@@ -182,7 +182,7 @@ VISION = [
     Row("level_of", boxes(40), lambda b: vision.level_of(b), pulled=False),
     Row("linear_sum_assignment", uniform((9, 7), high=1000), lambda c: [*vision.linear_sum_assignment(c)], pulled=False),
     Row("match_anchors", uniform((40, 5)), lambda x: vision.match_anchors(x), pulled=False),
-    Row("mask2former_panoptic", normal((6, 4), (6, 9, 11), scale=3), lambda z, m: segments(vision.mask2former_panoptic(z, m, THINGS, (30, 40), 0.4, 0.1)), pulled=False, keeps=False),
+    Row("panoptic_inference", normal((6, 4), (6, 9, 11), scale=3), lambda z, m: segments(vision.panoptic_inference(z, m, THINGS, (30, 40), 0.4, 0.1)), pulled=False, keeps=False),
     Row("mask_targets", also(uniform((3, 50, 70)), lambda rng: [np.array([[3.5, 4.25, 40.5, 30], [50, 20, 69, 45], [1, 1, 4, 40]])]), lambda m, b: vision.mask_targets(m, b, np.arange(3), 14, "torchvision"), pulled=False),
     Row("multi_scale_deformable_attention", SAMPLED, lambda v, at, w: vision.multi_scale_deformable_attention(v, MAPS, at, w), steps=3),
     Row("multi_scale_deformable_attention_composed", SAMPLED, lambda v, at, w: vision.multi_scale_deformable_attention_composed(v, MAPS, at, w), steps=3),

@@ -83,7 +83,9 @@ def backbone_of(settings, default):
 def names(model, dialect):
     """The names of a MaskFormer's weights: "hf" on the hub, "fb" in the authors' code."""
     stages = len(model.backbone.stages)
-    hub = dialect == "hf" and not model.pixel_decoder.encoder  # transformers has no encoder there, so no names for it
+    hub = (
+        dialect == "hf" and not model.pixel_decoder.encoder
+    )  # transformers has no encoder there, so no names for it
     prefix = "model.pixel_level_module.encoder." if hub else "backbone."
     if not hasattr(model.backbone, "patch_norm"):
         body = [(ours, prefix + theirs) for ours, theirs in resnet.rules("hf" if hub else "timm", stages)]

@@ -20,6 +20,7 @@ from minivis.vision.matching import *
 from minivis.vision.neighbourhoods import *
 from minivis.vision.non_local_operation import *
 from minivis.vision.panoptic import *
+from minivis.vision.panoptic import mask2former_panoptic  # noqa: F401 (the former name of panoptic_inference)
 from minivis.vision.patches import *
 from minivis.vision.position_codes import *
 from minivis.vision.proposals import *
@@ -36,4 +37,6 @@ from minivis.vision.upsampling import *
 from minivis.vision.windows import *
 from minivis.vision.yolo_grid import *
 
-__all__ = sorted(name for name, value in globals().items() if callable(value))
+__all__ = sorted(
+    name for name, value in globals().items() if callable(value) and name != "mask2former_panoptic"
+)
