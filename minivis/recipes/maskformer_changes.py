@@ -72,8 +72,13 @@ class Seen(ablations.Seen):
         return super().features(images)[:2]
 
 
+def prepare(out, seed):
+    """Train the backbone, if it is not there; it is the same for all seeds."""
+    frozen_backbone(out)
+
+
 @lru_cache(maxsize=1)
-def backbone(out):
+def frozen_backbone(out):
     """The backbone of maskformer-shapes as it is before its second part. It is trained once for all choices and seeds."""
     steps = maskformer_shapes.STEPS // 2
     body, _ = _shapes.trunk(out, steps, np.random.default_rng(0), True, 0, **maskformer_shapes.TRUNK)
@@ -85,7 +90,7 @@ def _scenes(out):
     """The training scenes: feature maps of the backbone, targets with grounds, and the classes of the pixels."""
     scenes = list(shapes.Scenes(SCENES, "train", 0, sample=lambda scene: scene))
     blocks = [scenes[i : i + 50] for i in range(0, len(scenes), 50)]
-    maps = [backbone(out).see(np.stack([scene.image for scene in block])) for block in blocks]
+    maps = [frozen_backbone(out).see(np.stack([scene.image for scene in block])) for block in blocks]
     targets = [scene.target(grounds=True) for scene in scenes]
     return np.concatenate(maps), targets, [scene.semantic for scene in scenes]
 
@@ -124,7 +129,7 @@ class PerPixel(Module):
 def per_pixel(out, seed):
     """A class for each pixel: cross-entropy of all pixels."""
     rng = np.random.default_rng(seed)
-    model = PerPixel(backbone(out), rng)
+    model = PerPixel(frozen_backbone(out), rng)
     (maps, _, classes) = _scenes(out)
     seconds = _fit(model, _shapes.classify, rng, list(zip(maps, classes, strict=True)), stack)
     found = _measured(model.answers)
@@ -231,7 +236,7 @@ def masks(out, seed, loss="cross-entropy", **changes):
     """A class for each mask: MaskFormer with the given changes, or none; ``loss`` is one of `LOSSES`."""
     rng = np.random.default_rng(seed)
     build = between if changes else maskformer_shapes.small_maskformer
-    model = build(backbone(out), rng, **changes)
+    model = build(frozen_backbone(out), rng, **changes)
     compare = LOSSES[loss](rng)
 
     def set_loss(model, maps, targets):

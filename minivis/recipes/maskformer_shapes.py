@@ -13,7 +13,7 @@ from minivis.metrics import PanopticQuality, confusion_matrix, mean_iou
 from minivis.models import MaskFormer
 from minivis.recipes import _shapes
 from minivis.train import fit
-from minivis.vision import mask2former_panoptic, semantic_inference
+from minivis.vision import panoptic_inference, semantic_inference
 
 __all__ = ["measure", "measure_answers", "merge", "regions", "run", "small_maskformer"]
 
@@ -25,7 +25,7 @@ LEAST = 16  # pixels of a region that counts as a thing
 
 def merge(logits, masks, things, size):
     """The panoptic map of one scene; the threshold is low, because the model was trained for minutes, not for days."""
-    return mask2former_panoptic(logits, masks, things, size, threshold=0.5, overlap=0.7)
+    return panoptic_inference(logits, masks, things, size, threshold=0.5, overlap=0.7, inside=False)
 
 
 def small_maskformer(backbone, rng, **options):

@@ -40,7 +40,7 @@ def test_a_choice_is_measured_once_and_kept(tmp_path, monkeypatch, body):
     maps = body.see(np.stack([scene.image for scene in scenes]))
     known = [scene.target(grounds=True) for scene in scenes], [scene.semantic for scene in scenes]
     monkeypatch.setattr(maskformer_changes, "_scenes", lambda _: (maps, *known))
-    monkeypatch.setattr(maskformer_changes, "backbone", lambda _: body)
+    monkeypatch.setattr(maskformer_changes, "frozen_backbone", lambda _: body)
     choices = maskformer_changes.CHOICES
     common = {"mIoU", "PQ", "PQ_things", "PQ_stuff", "seconds a step", "seconds"}
     pixels = _studies.measure(choices, tmp_path, "classes", "of pixels", 0)
