@@ -1,7 +1,7 @@
 """MaskFormer: queries predict masks and classes; segmentation is the classification of masks, not of pixels.
 
 Cheng et al., "Per-pixel classification is not all you need for semantic segmentation", NeurIPS 2021: sections 3.2 to 3.4.
-Slides ``I/32-maskformer``, ``I/22-query-predicts-mask``.
+Slide ``I/32-maskformer``.
 Not here: DETR's transformer (detr.py), the backbones (resnet.py, swin.py), the loss (losses/), merging masks (vision/).
 """
 
@@ -141,7 +141,7 @@ class MaskFormer(Module):
 
     References
     ----------
-    Cheng et al. 2021, section 3.3, figure 2. Slides ``I/32-maskformer``, ``I/22-query-predicts-mask``.
+    Cheng et al. 2021, section 3.3, figure 2. Slide ``I/32-maskformer``.
 
     Examples
     --------
