@@ -1,20 +1,20 @@
-"""Pictures of mask classification: a mask as a weighted sum of pixel embeddings, and what each query draws in many scenes.
+"""Pictures of mask classification: a mask as a sum over channels, what each query draws in many scenes, colours that agree.
 
 Not here: masks on an image and panoptic results (masks.py), costs and matches (matching.py).
 """
 
 import numpy as np
 
-from minivis.viz.boxes import draw_image, gallery, name_of
-from minivis.viz.style import DIVERGING, SEQUENTIAL, array, blank, colour_bar, figure, label, limits
+from minivis.viz.boxes import draw_image, gallery, name_of, picture_of
+from minivis.viz.style import SEQUENTIAL, array, colour_bar
 
-__all__ = ["mask_as_sum", "query_habits"]
+__all__ = ["coloured_like", "mask_as_sum", "query_habits"]
 
 
-def mask_as_sum(embedding, pixels, channels=5, image=None, size=1.6, title=None, caption=None):
-    """Show how one mask comes about: the channels of the pixel embeddings, each times the query's number, and their sum.
+def mask_as_sum(embedding, pixels, counts=(1, 2, 4, 8), image=None, size=1.5, title=None, caption=None):
+    """Show how one mask comes about: the sum over the channels of the pixel embeddings, with more and more of them.
 
-    .. math:: m(h, w) = \\sum_c e_c\\, \\mathcal E_c(h, w)
+    .. math:: m(h, w) = \\sigma\\Big(\\sum_c e_c\\, \\mathcal E_c(h, w)\\Big)
 
     Parameters
     ----------
@@ -22,11 +22,11 @@ def mask_as_sum(embedding, pixels, channels=5, image=None, size=1.6, title=None,
         The mask embedding of one query.
     pixels : array_like, shape (C, H, W)
         The embedding of each pixel.
-    channels : int, default 5
-        How many channels are shown one by one: those that change the mask most. The rest is shown as one sum.
+    counts : sequence of int, default (1, 2, 4, 8)
+        How many channels enter the sums, those first that change the mask most. The last picture has all of them.
     image : array_like, shape (3, H', W'), optional
         Drawn first.
-    size : float, default 1.6
+    size : float, default 1.5
         Width of a picture in inches.
     title, caption : str, optional
         Above and below.
@@ -34,7 +34,7 @@ def mask_as_sum(embedding, pixels, channels=5, image=None, size=1.6, title=None,
     Returns
     -------
     Figure
-        To be shown. All terms have one scale, the mask has its own; both have 0 in the middle.
+        To be shown: the probability that a pixel belongs to the mask, after each sum.
 
     Raises
     ------
@@ -47,42 +47,34 @@ def mask_as_sum(embedding, pixels, channels=5, image=None, size=1.6, title=None,
 
     Examples
     --------
-    >>> fig = mask_as_sum([1.0, -2.0], np.arange(8.0).reshape(2, 2, 2), channels=1)
-    >>> [ax.get_title() for ax in fig.axes[:3]]
-    ['channel 1, e = -2.0', 'the others: 1', 'mask logits']
+    >>> fig = mask_as_sum([1.0, -2.0], np.arange(8.0).reshape(2, 2, 2), counts=[1])
+    >>> [ax.get_title() for ax in fig.axes[:2]]
+    ['channel 1', 'all 2']
     """
     e, pixels = array(embedding, "embedding"), array(pixels, "pixels")
     if e.ndim != 1 or pixels.ndim != 3 or len(e) != len(pixels) or not pixels.size:
         raise ValueError(
             f"mask_as_sum: embedding must be (C,) and pixels (C, H, W), got {e.shape} and {pixels.shape}"
         )
-    if not 1 <= channels <= len(e):
-        raise ValueError(f"mask_as_sum: channels must be 1 to C={len(e)}, got {channels}")
+    if not all(1 <= count <= len(e) for count in counts):
+        raise ValueError(f"mask_as_sum: counts must be 1 to C={len(e)}, got {tuple(counts)}")
     terms = e[:, None, None] * pixels  # (C, H, W)
     order = np.argsort(-terms.std(axis=(1, 2)), kind="stable")
-    strong, rest = order[:channels], order[channels:]
-    shown = [*terms[strong]]
-    titles = [f"channel {c}, e = {e[c]:.1f}" for c in strong]
-    if len(rest):
-        shown.append(terms[rest].sum(axis=0))
-        titles.append(f"the others: {len(rest)}")
-    mask = terms.sum(axis=0)
-    columns = len(shown) + 1 + (image is not None)
-    fig, axes = figure(1, columns, size * columns + 1.0, size + 0.9, title, caption)
-    axes = list(axes[0])
-    if image is not None:
-        ax = axes.pop(0)
-        draw_image(ax, array(image, "image").transpose(1, 2, 0))
-        label(ax, title="image")
-    low, high = limits(np.array(shown), True)
-    for ax, term, text in zip(axes, [*shown, mask], [*titles, "mask logits"], strict=True):
-        ends = (low, high) if term is not mask else limits(mask, True)
-        drawn = ax.imshow(term, cmap=DIVERGING, vmin=ends[0], vmax=ends[1])
-        blank(ax)
-        ax.set_title(text, fontsize=8)
-        if term is shown[-1]:
-            colour_bar(fig, drawn, axes[:-1], "e x channel")
-    colour_bar(fig, drawn, axes[-1:], "logit")
+    counts = [count for count in counts if count < len(e)] + [len(e)]
+    sums = [terms[order[:count]].sum(axis=0) for count in counts]
+    masks = [0.5 + 0.5 * np.tanh(z / 2) for z in sums]  # the sigmoid, without overflow
+    titles = [f"channel {order[0]}" if count == 1 else f"{count} channels" for count in counts]
+    titles[-1] = f"all {len(e)}"
+    shown = [] if image is None else [picture_of("mask_as_sum", image)]
+    titles = ["image"] * len(shown) + titles
+    pictures = [*shown, *masks]
+    fig, axes = gallery("mask_as_sum", pictures, titles, len(pictures), size, title, caption)
+    fig.set_size_inches(fig.get_size_inches() + [0.8, 0])
+    for ax, picture in zip(axes, shown, strict=False):
+        draw_image(ax, picture)
+    for ax, mask in zip(axes[len(shown) :], masks, strict=True):
+        drawn = _draw(ax, mask, 1)
+    colour_bar(fig, drawn, list(axes), "in the mask")
     return fig
 
 
@@ -108,7 +100,7 @@ def query_habits(masks, counts, names=None, columns=8, size=1.25, title=None, ca
     -------
     Figure
         To be shown. Above each mean mask stand the share of the scenes in which the query named anything, and the class
-        that it named most among them, with its share.
+        that it named most among them, with its share. Each picture has its own scale: the brightest pixel is the largest.
 
     Raises
     ------
@@ -138,12 +130,53 @@ def query_habits(masks, counts, names=None, columns=8, size=1.25, title=None, ca
             titles.append(f"{q}: {share}\n{name_of(best, names)} {100 * row[best] / named:.0f} %")
         else:
             titles.append(f"{q}: never")
-    fig, axes = gallery("query_habits", list(np.nan_to_num(masks)), titles, columns, size, title, caption)
-    rows = -(-len(masks) // columns)
-    fig.set_size_inches(fig.get_size_inches() + [0.8, 0.2 * rows])
+    masks = np.nan_to_num(masks)
+    fig, axes = gallery("query_habits", list(masks), titles, columns, size, title, caption)
+    fig.set_size_inches(fig.get_size_inches() + [0, 0.2 * -(-len(masks) // columns)])
     for ax, mask in zip(axes, masks, strict=True):
-        height, width = mask.shape
-        drawn = ax.imshow(np.nan_to_num(mask), cmap=SEQUENTIAL, vmin=0, vmax=1, extent=(0, width, height, 0))
-        blank(ax)
-    colour_bar(fig, drawn, list(axes), "mean of the masks")
+        _draw(ax, mask, mask.max() or 1)
     return fig
+
+
+def _draw(ax, mask, largest):
+    """A mask (H, W), from 0 to the largest value, in a blank plot."""
+    height, width = mask.shape
+    return ax.imshow(mask, cmap=SEQUENTIAL, vmin=0, vmax=largest, extent=(0, width, height, 0))
+
+
+def coloured_like(found, truth):
+    """A panoptic result whose segments get the colours of the true ones they lie on, for `panoptic_on_images`.
+
+    Parameters
+    ----------
+    found, truth : (array_like of int, list of dict)
+        Maps (H, W) of segment numbers, and their segments, as `panoptic_on_images` takes them.
+
+    Returns
+    -------
+    (array_like, list of dict)
+        The found map, and its segments in the order of the true ones: first, for each of them, the found segment with the
+        largest part of it, or an empty one; then what is left over.
+
+    Examples
+    --------
+    >>> truth = (np.array([[1, 1, 2, 2]]), [{"id": 1, "category_id": 0}, {"id": 2, "category_id": 1}])
+    >>> found = (np.array([[2, 2, 1, 1]]), [{"id": 1, "category_id": 1}, {"id": 2, "category_id": 0}])
+    >>> [segment["id"] for segment in coloured_like(found, truth)[1]]
+    [2, 1]
+    """
+    (ids, segments), (true_ids, true_segments) = found, truth
+    ids, true_ids = np.asarray(ids), np.asarray(true_ids)
+    left = list(segments)
+    ordered = []
+    for true in true_segments:
+        there = true_ids == true["id"]
+        parts = [
+            ((ids == segment["id"]) & there).sum() / max(1, (ids == segment["id"]).sum()) for segment in left
+        ]
+        best = int(np.argmax(parts)) if parts else 0
+        if parts and parts[best] > 0.5:
+            ordered.append(left.pop(best))
+        else:
+            ordered.append({"id": -1, "category_id": true["category_id"]})
+    return ids, [*ordered, *left]
