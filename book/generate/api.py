@@ -57,7 +57,6 @@ PARTS = {
     "recipes.local_attention_shapes": "Four layers compared on outlines",
     "recipes.mae_shapes": "A masked autoencoder against inpainting, and what it has learned",
     "recipes.maskformer_changes": "From classes of pixels to Mask2Former, one change at a time",
-    "recipes.maskformer_shapes": "Masks with a class, against classes of pixels",
     "recipes.masking_ratio": "How much a masked autoencoder should hide",
     "recipes.non_local_films": "What joining the frames of a film is worth",
     "recipes.vivit_films": "Films from an image model",

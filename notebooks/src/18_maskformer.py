@@ -84,7 +84,9 @@ for i, s in enumerate(scenes):
 
 joined = quality([maskformer_shapes.regions(s.semantic, np.zeros(K, bool)) for s in scenes])
 regions = quality([maskformer_shapes.regions(s.semantic, THINGS) for s in scenes])
-print(f"{len(touching)} pairs of one class touch, among {sum(len(s.labels) for s in scenes)} objects in 100 scenes")
+print(
+    f"{len(touching)} pairs of one class touch, among {sum(len(s.labels) for s in scenes)} objects in 100 scenes"
+)
 for name, found in {"a class is one segment": joined, "a connected region is one segment": regions}.items():
     print(f"every pixel right, {name}: PQ {found['PQ']:.3f}, of things {found['PQ_things']:.3f}")
 assert joined["PQ_things"] < regions["PQ_things"] < 1
@@ -106,6 +108,8 @@ maps = [
     merge(logits, masks, THINGS, (64, 64))
     for logits, masks in zip(output.logits.data, output.masks.data, strict=True)
 ]
+
+
 def told_apart(i, a, b):
     """Whether different found segments of the right class hold most of two objects."""
     ids, segments = maps[i]
@@ -169,7 +173,9 @@ with mv.no_grad():
     e = y
     for i, linear in enumerate(model.mask_head):
         e = linear(e if i == 0 else ops.relu(e))  # (1, Q, 32)
-print(f"{Q} queries: mask embeddings {e.shape[1:]}, classes {class_logits.shape[1:]}; pixels {pixels.shape[1:]}")
+print(
+    f"{Q} queries: mask embeddings {e.shape[1:]}, classes {class_logits.shape[1:]}; pixels {pixels.shape[1:]}"
+)
 
 # %% tags=["slide:I/32-maskformer"]
 embeddings, grid = e.data[0], pixels.data[0]  # (Q, C), (C, H, W)
@@ -209,7 +215,9 @@ layers = len(model.transformer.decoder)
 pictures, titles = [], []
 for q in (mine, other):
     for i in range(layers):
-        weights = seen[f"transformer.decoder.{i}.cross_attn.weights"][which, :, q].mean(axis=0)  # over the heads
+        weights = seen[f"transformer.decoder.{i}.cross_attn.weights"][which, :, q].mean(
+            axis=0
+        )  # over the heads
         pictures.append(weights.reshape(h, w) / weights.max())
         titles.append(f"query {q}, layer {i + 1}")
     for i, said in enumerate([*output.auxiliary, output]):
@@ -234,7 +242,9 @@ def on_own(i):
     for n, (queries, objects) in enumerate(pairs):
         for q, t in zip(queries, objects, strict=True):
             if THINGS[targets[n]["labels"][t]]:
-                own = targets[n]["masks"][t].reshape(h, 64 // h, w, 64 // w).mean(axis=(1, 3))  # share of each cell
+                own = (
+                    targets[n]["masks"][t].reshape(h, 64 // h, w, 64 // w).mean(axis=(1, 3))
+                )  # share of each cell
                 shares.append(weights[n, :, q].mean(axis=0) @ own.reshape(-1))
     return np.mean(shares)
 
@@ -290,11 +300,15 @@ assert one_hot.round(6).tolist() == [[[0, 0, 0, 0]], [[1, 1, 0, 0]], [[0, 0, 1, 
 
 # %%
 by_loops = vote_by_loops(output.logits.data[which], output.masks.data[which])
-np.testing.assert_allclose(by_loops, vote(output.logits.data[which], output.masks.data[which]), rtol=1e-4, atol=1e-5)
+np.testing.assert_allclose(
+    by_loops, vote(output.logits.data[which], output.masks.data[which]), rtol=1e-4, atol=1e-5
+)
 theirs = mv.vision.semantic_inference(output.logits, output.masks).data
 np.testing.assert_allclose(by_loops, theirs[which], rtol=1e-4, atol=1e-5)
 assert (theirs.sum(axis=1) <= sigmoid(output.masks.data).sum(axis=1) + 1e-4).all()
-print(f"the votes at a pixel sum to {theirs.sum(axis=1).min():.2f} to {theirs.sum(axis=1).max():.2f}: no distribution")
+print(
+    f"the votes at a pixel sum to {theirs.sum(axis=1).min():.2f} to {theirs.sum(axis=1).max():.2f}: no distribution"
+)
 assert mv.laws.check("semantic_inference", vote).passed
 
 # %% [markdown]
@@ -302,8 +316,12 @@ assert mv.laws.check("semantic_inference", vote).passed
 # one counts. Here is who votes for what at one pixel.
 
 # %%
-row, column = (int(v) // 4 for v in np.median(np.argwhere(one.masks[first]), axis=0))  # on the grid of 16 x 16
-share = softmax(output.logits.data[which])[:, :-1] * sigmoid(output.masks.data[which, :, row, column])[:, None]
+row, column = (
+    int(v) // 4 for v in np.median(np.argwhere(one.masks[first]), axis=0)
+)  # on the grid of 16 x 16
+share = (
+    softmax(output.logits.data[which])[:, :-1] * sigmoid(output.masks.data[which, :, row, column])[:, None]
+)
 np.testing.assert_allclose(share.sum(axis=0), theirs[which, :, row, column], rtol=1e-4, atol=1e-5)
 winner = NAMES[share.sum(axis=0).argmax()]
 viz.heatmap(
@@ -365,7 +383,9 @@ assert mv.laws.check("panoptic_inference", merge_by_hand).passed
 # six pixels in a row: query 0 is a thing on the left, 1 its copy, 2 and 3 are stuff in two pieces
 spans = np.array([[1, 1, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]])
 mask_logits = np.where(spans, 3.0, -3.0).reshape(4, 1, 6)
-chances = np.array([[0.9, 0.0, 0.1], [0.7, 0.0, 0.3], [0.0, 0.8, 0.2], [0.0, 0.8, 0.2]])  # thing, stuff, nothing
+chances = np.array(
+    [[0.9, 0.0, 0.1], [0.7, 0.0, 0.3], [0.0, 0.8, 0.2], [0.0, 0.8, 0.2]]
+)  # thing, stuff, nothing
 with np.errstate(divide="ignore"):
     ids, labels = merge_by_hand(np.log(chances), mask_logits, np.array([True, False]), 0.5, 0.8)
 assert ids.tolist() == [[1, 1, 2, 2, 2, 2]] and labels == [0, 1]  # the copy is dropped, the stuff is one
@@ -450,7 +470,9 @@ order = rng.permutation(len(names))
 again = compare(single, [{key: value[order] for key, value in target.items()}])
 np.testing.assert_allclose(float(again["loss"].data), terms["loss"], rtol=1e-5)
 np.testing.assert_allclose(
-    sum(maskformer_shapes.WEIGHTS[name] * terms[name] for name in maskformer_shapes.WEIGHTS), terms["loss"], rtol=1e-5
+    sum(maskformer_shapes.WEIGHTS[name] * terms[name] for name in maskformer_shapes.WEIGHTS),
+    terms["loss"],
+    rtol=1e-5,
 )
 print({name: round(value, 3) for name, value in terms.items()})
 
@@ -618,7 +640,9 @@ masks_net = MaskClassifier()
 losses = train(masks_net, set_loss, 200, lr=2e-3)
 pixel_net = mv.nn.Conv2d(32, K, 1, rng=0)  # a class for each pixel, from the same embeddings
 pixel_losses = train(pixel_net, pixel_loss, 60, lr=2e-2)
-print(f"loss of masks {losses[0]:.1f} -> {np.mean(losses[-10:]):.1f}, of pixels {pixel_losses[0]:.2f} -> {pixel_losses[-1]:.2f}")
+print(
+    f"loss of masks {losses[0]:.1f} -> {np.mean(losses[-10:]):.1f}, of pixels {pixel_losses[0]:.2f} -> {pixel_losses[-1]:.2f}"
+)
 assert np.mean(losses[-10:]) < 0.5 * losses[0] and pixel_losses[-1] < 0.7 * pixel_losses[0]
 
 # %%
@@ -652,7 +676,9 @@ viz.panoptic_on_images(
 # `minivis train maskformer-shapes` does: about eight minutes on two cores.
 
 # %%
-RETRAIN = False  # True: trains it again, into runs/maskformer-shapes; mv.load(...) of that folder then loads yours
+RETRAIN = (
+    False  # True: trains it again, into runs/maskformer-shapes; mv.load(...) of that folder then loads yours
+)
 if RETRAIN:
     recipes.run("maskformer-shapes", out="runs/maskformer-shapes", seed=0)
 
@@ -710,7 +736,10 @@ base = {figure: np.array(values) for figure, values in changes["MaskFormer"].ite
 print(f"{'':27}  PQ    things  mIoU  gain in PQ, seed by seed   s a step  MB of the loss")
 for name, row in changes.items():
     gain = 100 * (np.array(row["PQ"]) - base["PQ"])
-    means = [np.mean(row[figure]) for figure in ("PQ", "PQ_things", "mIoU", "seconds a step", "megabytes of the loss")]
+    means = [
+        np.mean(row[figure])
+        for figure in ("PQ", "PQ_things", "mIoU", "seconds a step", "megabytes of the loss")
+    ]
     print(f"{name:27} {100 * means[0]:5.1f}  {100 * means[1]:5.1f}  {100 * means[2]:5.1f}  "
           f"{', '.join(f'{g:+5.1f}' for g in gain):25}  {means[3]:5.3f}  {means[4]:6.1f}")  # fmt: skip
 viz.dots(
@@ -727,7 +756,9 @@ viz.dots(
 # %%
 published = study["as published"]
 for name, row in published.items():
-    print(f"{name:31}: PQ {(100 * np.array(row['PQ'])).round(1)}, things {(100 * np.array(row['PQ_things'])).round(1)}")
+    print(
+        f"{name:31}: PQ {(100 * np.array(row['PQ'])).round(1)}, things {(100 * np.array(row['PQ_things'])).round(1)}"
+    )
 viz.dots(
     {name: 100 * np.array(row["PQ_things"]) for name, row in published.items()},
     "PQ of things on 300 validation scenes, %",
@@ -744,7 +775,10 @@ viz.dots(
 # These are the four worst of the 100 scenes, by the PQ of each scene alone.
 
 # %%
-alone = [mv.metrics.panoptic_quality([found], [there], THINGS)["PQ"] for found, there in zip(maps, truth, strict=True)]
+alone = [
+    mv.metrics.panoptic_quality([found], [there], THINGS)["PQ"]
+    for found, there in zip(maps, truth, strict=True)
+]
 worst = np.argsort(alone)[:4]
 viz.panoptic_on_images(
     [images[i] for i in worst] * 2,
@@ -913,7 +947,9 @@ case_logits, case_masks = drawn.standard_normal((5, 4)), 2 * drawn.standard_norm
 case_labels, case_truth = np.array([2, 0, 2]), drawn.random((3, 12)) < 0.4
 asked = [{"labels": case_labels, "masks": case_truth.reshape(3, 3, 4)}]
 right_costs = mv.losses.MaskFormerMatcher().costs(case_logits[None], case_masks.reshape(1, 5, 3, 4), asked)[0]
-no_masks = mv.losses.MaskFormerMatcher(1, 0, 0).costs(case_logits[None], case_masks.reshape(1, 5, 3, 4), asked)[0]
+no_masks = mv.losses.MaskFormerMatcher(1, 0, 0).costs(
+    case_logits[None], case_masks.reshape(1, 5, 3, 4), asked
+)[0]
 passed = claims(
     "the costs of the matching",
     (

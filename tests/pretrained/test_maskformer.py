@@ -87,7 +87,9 @@ def test_a_file_of_the_authors_gives_the_same_model(tmp_path):
 
 def test_the_authors_pixel_encoder_is_read_off_the_names(tmp_path):
     """The models for COCO have encoder layers, which transformers has not: the names are torch's own."""
-    backbone = Swin(width=2, depths=(1, 1, 1, 1), heads=(1, 1, 1, 1), num_classes=0, shrink=False, feature_norms=True)
+    backbone = Swin(
+        width=2, depths=(1, 1, 1, 1), heads=(1, 1, 1, 1), num_classes=0, shrink=False, feature_norms=True
+    )
     sizes = {"queries": 3, "width": 32, "heads": 8, "decoder_depth": 2, "mlp_width": 4, "mask_width": 5}
     model = MaskFormer(backbone, 4, **sizes, pixel_encoder_depth=2, rng=1).eval()
     ours, packed = model.state_dict(), {}
@@ -127,7 +129,9 @@ def test_a_photo_gets_a_panoptic_picture(tmp_path, capsys):
     (tmp_path / "model" / "preprocessor_config.json").write_text(
         '{"image_processor_type": "MaskFormerImageProcessor", "size": {"shortest_edge": 32, "longest_edge": 64}}'
     )
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 30, 3), np.uint8)).save(tmp_path / "photo.png")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 30, 3), np.uint8)).save(
+        tmp_path / "photo.png"
+    )
     predict(tmp_path / "model", tmp_path / "photo.png", tmp_path / "drawn.png", things=["LABEL_0"])
     said = capsys.readouterr().out.splitlines()
     count = int(said[0].split()[0])
@@ -138,7 +142,9 @@ def test_a_photo_gets_a_panoptic_picture(tmp_path, capsys):
 def test_a_config_that_says_little_means_the_published_sizes():
     with init.skip_init():
         model = maskformer.build({"num_labels": 150})  # transformers' default is the Swin-B
-    assert sum(p.size for p in model.parameters()) == 101_831_439 - 2 * 1024  # without the norm that is not used
+    assert (
+        sum(p.size for p in model.parameters()) == 101_831_439 - 2 * 1024
+    )  # without the norm that is not used
     assert not model.backbone.config["shrink"] and model.config["dropout"] == 0.1
 
 
