@@ -124,7 +124,8 @@ def query_habits(masks, counts, names=None, columns=8, size=1.25, title=None, ca
         )
     titles = []
     for q, row in enumerate(counts):
-        named, best = row[:-1].sum(), int(row[:-1].argmax())
+        named = row[:-1].sum()
+        best = int(row[:-1].argmax())
         if named:
             share = f"{100 * named / row.sum():.0f} %"
             titles.append(f"{q}: {share}\n{name_of(best, names)} {100 * row[best] / named:.0f} %")

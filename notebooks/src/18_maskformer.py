@@ -82,6 +82,7 @@ for i, s in enumerate(scenes):
         if s.labels[a] == s.labels[b] and (with_neighbours(s.masks[a]) & s.masks[b]).any():
             touching.append((i, a, b))
 
+# %%
 joined = quality([maskformer_shapes.regions(s.semantic, np.zeros(K, bool)) for s in scenes])
 regions = quality([maskformer_shapes.regions(s.semantic, THINGS) for s in scenes])
 print(
@@ -215,9 +216,8 @@ layers = len(model.transformer.decoder)
 pictures, titles = [], []
 for q in (mine, other):
     for i in range(layers):
-        weights = seen[f"transformer.decoder.{i}.cross_attn.weights"][which, :, q].mean(
-            axis=0
-        )  # over the heads
+        of_heads = seen[f"transformer.decoder.{i}.cross_attn.weights"][which, :, q]  # (heads, h w)
+        weights = of_heads.mean(axis=0)
         pictures.append(weights.reshape(h, w) / weights.max())
         titles.append(f"query {q}, layer {i + 1}")
     for i, said in enumerate([*output.auxiliary, output]):
@@ -242,9 +242,8 @@ def on_own(i):
     for n, (queries, objects) in enumerate(pairs):
         for q, t in zip(queries, objects, strict=True):
             if THINGS[targets[n]["labels"][t]]:
-                own = (
-                    targets[n]["masks"][t].reshape(h, 64 // h, w, 64 // w).mean(axis=(1, 3))
-                )  # share of each cell
+                # share of each cell
+                own = targets[n]["masks"][t].reshape(h, 64 // h, w, 64 // w).mean(axis=(1, 3))
                 shares.append(weights[n, :, q].mean(axis=0) @ own.reshape(-1))
     return np.mean(shares)
 
@@ -287,6 +286,7 @@ def vote(class_logits, mask_logits):
     return np.einsum("qk,qhw->khw", softmax(class_logits)[:, :-1], sigmoid(mask_logits))
 
 
+# %%
 p = np.array([[0.9, 0.0, 0.1], [0.0, 0.8, 0.2]])  # star, sand, no object
 m = np.array([0.6, 0.7]).reshape(2, 1, 1)
 with np.errstate(divide="ignore"):
@@ -316,9 +316,8 @@ assert mv.laws.check("semantic_inference", vote).passed
 # one counts. Here is who votes for what at one pixel.
 
 # %%
-row, column = (
-    int(v) // 4 for v in np.median(np.argwhere(one.masks[first]), axis=0)
-)  # on the grid of 16 x 16
+centre = np.median(np.argwhere(one.masks[first]), axis=0)  # of its pixels
+row, column = (int(v) // 4 for v in centre)  # on the grid of 16 x 16
 share = (
     softmax(output.logits.data[which])[:, :-1] * sigmoid(output.masks.data[which, :, row, column])[:, None]
 )
@@ -359,14 +358,16 @@ def merge_by_hand(class_logits, mask_logits, things, threshold, overlap):
     p, m = softmax(class_logits), sigmoid(mask_logits)
     label, score = p.argmax(axis=1), p.max(axis=1)
     keep = [q for q in range(len(p)) if label[q] < len(things) and score[q] > threshold]  # 1.
-    ids, labels = np.zeros(m.shape[1:], int), []
+    ids = np.zeros(m.shape[1:], int)
+    labels = []
     if not keep:
         return ids, labels
     winner = np.zeros(m.shape[1:], int)
     for row, column in np.ndindex(winner.shape):
         winner[row, column] = max(keep, key=lambda q: score[q] * m[q, row, column])  # 2.
     for q in keep:
-        won, own = winner == q, m[q] >= 0.5
+        won = winner == q
+        own = m[q] >= 0.5
         if not (won & own).any() or won.sum() < overlap * own.sum():  # 3.
             continue
         if things[label[q]] or label[q] not in labels:  # 4.
@@ -377,15 +378,14 @@ def merge_by_hand(class_logits, mask_logits, things, threshold, overlap):
     return ids, labels
 
 
+# %%
 assert mv.laws.check("panoptic_inference", merge_by_hand).passed
 
-# %%
 # six pixels in a row: query 0 is a thing on the left, 1 its copy, 2 and 3 are stuff in two pieces
 spans = np.array([[1, 1, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]])
 mask_logits = np.where(spans, 3.0, -3.0).reshape(4, 1, 6)
-chances = np.array(
-    [[0.9, 0.0, 0.1], [0.7, 0.0, 0.3], [0.0, 0.8, 0.2], [0.0, 0.8, 0.2]]
-)  # thing, stuff, nothing
+# thing, stuff, no object
+chances = np.array([[0.9, 0.0, 0.1], [0.7, 0.0, 0.3], [0.0, 0.8, 0.2], [0.0, 0.8, 0.2]])
 with np.errstate(divide="ignore"):
     ids, labels = merge_by_hand(np.log(chances), mask_logits, np.array([True, False]), 0.5, 0.8)
 assert ids.tolist() == [[1, 1, 2, 2, 2, 2]] and labels == [0, 1]  # the copy is dropped, the stuff is one
@@ -424,8 +424,8 @@ small_logits = np.log(np.array([[[0.2, 0.7, 0.1], [0.6, 0.3, 0.1]]]))  # classes
 small_target = [{"labels": np.array([0, 1]), "masks": t}]
 by_hand = np.zeros((2, 2))
 for segment, q in np.ndindex(2, 2):
-    wanted, s = t[segment].ravel(), z[0, q].ravel()
-    p = sigmoid(s)
+    wanted = t[segment].ravel()
+    p = sigmoid(z[0, q].ravel())
     wrong = np.where(wanted, 1 - p, p)  # the probability of the wrong answer
     weight = np.where(wanted, 0.25, 0.75)
     focal = (weight * wrong**2 * -np.log(1 - wrong)).mean()
@@ -636,6 +636,7 @@ def pixel_loss(net, chosen):
     return ops.cross_entropy(logits, classes[chosen])
 
 
+# %%
 masks_net = MaskClassifier()
 losses = train(masks_net, set_loss, 200, lr=2e-3)
 pixel_net = mv.nn.Conv2d(32, K, 1, rng=0)  # a class for each pixel, from the same embeddings
@@ -820,7 +821,8 @@ def my_masks(embeddings, pixels): ...  # your lines here
 
 # %% tags=["check:masks"]
 drawn = np.random.default_rng(1)
-some_queries, some_pixels = drawn.standard_normal((2, 5, 3)), drawn.standard_normal((2, 3, 4, 6))
+some_queries = drawn.standard_normal((2, 5, 3))
+some_pixels = drawn.standard_normal((2, 3, 4, 6))
 passed = claims(
     "masks from embeddings",
     (
@@ -943,8 +945,10 @@ def my_costs(class_logits, mask_logits, labels, masks): ...  # your lines here
 
 # %% tags=["check:costs"]
 drawn = np.random.default_rng(2)
-case_logits, case_masks = drawn.standard_normal((5, 4)), 2 * drawn.standard_normal((5, 12))
-case_labels, case_truth = np.array([2, 0, 2]), drawn.random((3, 12)) < 0.4
+case_logits = drawn.standard_normal((5, 4))
+case_masks = 2 * drawn.standard_normal((5, 12))
+case_labels = np.array([2, 0, 2])
+case_truth = drawn.random((3, 12)) < 0.4
 asked = [{"labels": case_labels, "masks": case_truth.reshape(3, 3, 4)}]
 right_costs = mv.losses.MaskFormerMatcher().costs(case_logits[None], case_masks.reshape(1, 5, 3, 4), asked)[0]
 no_masks = mv.losses.MaskFormerMatcher(1, 0, 0).costs(
