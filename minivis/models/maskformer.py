@@ -163,6 +163,10 @@ class MaskFormer(Module):
         init.check_sizes(
             "MaskFormer", num_classes=num_classes, queries=queries, width=width, decoder_depth=decoder_depth
         )
+        if not hasattr(pixel_encoder_depth, "__index__") or pixel_encoder_depth < 0:
+            raise ValueError(
+                f"MaskFormer: pixel_encoder_depth must be a whole number of at least 0, got {pixel_encoder_depth!r:.100}"
+            )
         if width % heads or width % 4:
             raise ValueError(f"MaskFormer: 4 and heads={heads} must divide the width {width}")
         rng = init.generator(rng)

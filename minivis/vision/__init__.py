@@ -6,6 +6,7 @@ Not here: layers (nn/), pictures (viz/).
 
 from minivis.analysis import attention_distance  # noqa: F401 (mv.vision.attention_distance)
 from minivis.vision.anchors import *
+from minivis.vision.automatic_masks import *
 from minivis.vision.box_coding import *
 from minivis.vision.boxes import *
 from minivis.vision.cropping import *
@@ -20,9 +21,9 @@ from minivis.vision.matching import *
 from minivis.vision.neighbourhoods import *
 from minivis.vision.non_local_operation import *
 from minivis.vision.panoptic import *
-from minivis.vision.panoptic import mask2former_panoptic  # noqa: F401 (the former name of panoptic_inference)
 from minivis.vision.patches import *
 from minivis.vision.position_codes import *
+from minivis.vision.prompts import *
 from minivis.vision.proposals import *
 from minivis.vision.receptive_fields import *
 from minivis.vision.region_masks import *
@@ -37,6 +38,4 @@ from minivis.vision.upsampling import *
 from minivis.vision.windows import *
 from minivis.vision.yolo_grid import *
 
-__all__ = sorted(
-    name for name, value in globals().items() if callable(value) and name != "mask2former_panoptic"
-)
+__all__ = sorted(name for name, value in globals().items() if callable(value))

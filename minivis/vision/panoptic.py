@@ -212,9 +212,6 @@ def panoptic_inference(logits, masks, things, size=None, threshold=0.8, overlap=
     return ids, segments
 
 
-mask2former_panoptic = panoptic_inference  # its name before MaskFormer came
-
-
 @in_float32
 def semantic_inference(logits, masks, size=None):
     r"""Scores of each class at each pixel, summed over all queries, for semantic segmentation.

@@ -58,10 +58,11 @@ def test_detr_leaves_no_pixel_and_no_speck(seed):
     assert all(segment["area"] > 4 and segment["score"] > 0.5 for segment in segments)
 
 
-@given(st.integers(0, 2**32))
-def test_mask2former_merges_as_the_published_rules_say(seed):
+@pytest.mark.parametrize("inside", [True, False])
+@given(seed=st.integers(0, 2**32))
+def test_mask2former_and_maskformer_merge_as_the_published_rules_say(inside, seed):
     logits, masks = queries(seed)
-    got, segments = panoptic_inference(logits, masks, THINGS, threshold=0.6, overlap=0.7)
+    got, segments = panoptic_inference(logits, masks, THINGS, threshold=0.6, overlap=0.7, inside=inside)
     p = softmax(logits.astype(float))
     m = 1 / (1 + np.exp(-masks.astype(float)))
     sure = [q for q in range(len(p)) if p[q].argmax() < 4 and p[q].max() > 0.6]
@@ -73,8 +74,8 @@ def test_mask2former_merges_as_the_published_rules_say(seed):
         for q in sure:
             label = int(p[q].argmax())
             own = m[q] >= 0.5
-            kept = (owner == q) & own
-            if not kept.any() or (owner == q).sum() / own.sum() < 0.7:
+            kept = (owner == q) & (own | (not inside))
+            if not own.any() or not kept.any() or (owner == q).sum() / own.sum() < 0.7:
                 continue
             if label not in seen or THINGS[label]:
                 told.append(label)
