@@ -31,6 +31,7 @@ from minivis.models.sagan import *
 from minivis.models.san import *
 from minivis.models.sasa import *
 from minivis.models.segnet import *
+from minivis.models.setr import *
 from minivis.models.size_table import *
 from minivis.models.swin import *
 from minivis.models.unet import *
