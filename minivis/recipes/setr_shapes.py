@@ -36,8 +36,8 @@ __all__ = [
 RESULTS = Path(__file__).with_suffix(".json")
 STEPS = 3000
 WIDTHS = (32, 64)  # channels of the two maps of the backbone
-WIDTH, DEPTH, HEADS = 48, 4, 4
-CHANNELS = 32
+WIDTH, DEPTH, HEADS = 40, 4, 4
+CHANNELS = 24
 BATCH = 16
 RATE = 2e-3
 BACKBONE_RATE = RATE / 10  # the paper's heads learn ten times as fast as what was pretrained
@@ -47,7 +47,7 @@ COMPARED = {"steps": 400, "scenes": 3200}
 
 
 def small_encoder(backbone, rng=None):
-    """The encoder: 64 tokens, the cells of the backbone's second map, width 48, 4 blocks, no class token.
+    """The encoder: 64 tokens, the cells of the backbone's second map, width 40, 4 blocks, no class token.
 
     The position table is learned. It begins with sine codes, in which neighbours are alike: attention can use them from the
     first step.
@@ -64,7 +64,7 @@ def small_encoder(backbone, rng=None):
     ViT
         Without a final norm, which SETR's heads have.
     """
-    sizes = {"patch_size": 1, "width": WIDTH, "depth": DEPTH, "heads": HEADS, "mlp_ratio": 2.0}
+    sizes = {"patch_size": 1, "width": WIDTH, "depth": DEPTH, "heads": HEADS, "mlp_ratio": 1.5}
     encoder = ViT(
         shapes.SIZE, **sizes, num_classes=0, pool="mean", backbone=backbone, final_norm=False, rng=rng
     )
@@ -74,7 +74,7 @@ def small_encoder(backbone, rng=None):
 
 
 def small_setr(encoder, rng=None, decoder=BEST):
-    """The model: an encoder of `small_encoder` and one of the three decoders, with 32 channels.
+    """The model: an encoder of `small_encoder` and one of the three decoders, with 24 channels.
 
     Parameters
     ----------
