@@ -216,18 +216,32 @@ def results():
     return storage.read_json(RESULTS)["results"]["decoders"]
 
 
-def baselines(count=None):
-    """Mean IoU on held-out scenes of the answer that names every pixel alike, with the most frequent class.
+def baselines(run, count=None):
+    """Mean IoU of simpler answers, on held-out scenes.
+
+    Parameters
+    ----------
+    run : str or path
+        Folder of a finished training, for its backbone.
+    count : int, optional
+        As for `recipes.measure`.
 
     Returns
     -------
     dict of str to float
+        "always the most frequent class": every pixel alike. "the backbone and one linear layer": how the backbone was trained,
+        each of its cells names its 8 x 8 pixels, without a transformer.
     """
+    rng = np.random.default_rng(0)
+    namer = _shapes.PixelNamer(_shapes.small_backbone(rng, widths=WIDTHS), rng)
+    namer.load_state_dict(storage.load(Path(run) / "backbone").state_dict())
     counts = np.zeros(len(shapes.CLASSES), np.int64)
     for _, classes in shapes.Scenes(200, "train", 1, sample=_shapes.with_pixels):
         counts += np.bincount(classes.reshape(-1), minlength=len(counts))
     table = np.zeros((len(counts),) * 2, np.int64)
     for _, classes in _shapes.fresh_scenes(count, sample=_shapes.with_pixels):
-        named = np.full(classes.shape, counts.argmax())
-        table += confusion_matrix(named, classes, len(counts))
-    return {"always the most frequent class": mean_iou(table)}
+        table += confusion_matrix(np.full(classes.shape, counts.argmax()), classes, len(counts))
+    return {
+        "always the most frequent class": mean_iou(table),
+        "the backbone and one linear layer": _shapes.measure_pixels(namer.eval(), count)["mIoU"],
+    }
