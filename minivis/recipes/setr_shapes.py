@@ -43,7 +43,7 @@ RATE = 2e-3
 BACKBONE_RATE = RATE / 10  # the paper's heads learn ten times as fast as what was pretrained
 BEST = "pup"  # the best of the three in the table
 SEEDS = (0, 1, 2)
-COMPARED = {"steps": 400, "scenes": 3200}
+COMPARED = {"steps": 1000, "scenes": 3200}
 
 
 def small_encoder(backbone, rng=None):
