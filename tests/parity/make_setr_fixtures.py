@@ -99,7 +99,9 @@ def their_name(name, row):
     name = re.sub(r"^norms\.", "neck.norm.", name)
     name = re.sub(r"^classifier\.", "head.conv_seg.", name)
     return re.sub(
-        r"^laterals\.(\d+)\.(\d)", lambda m: f"neck.mla.channel_proj.{m[1]}.{'conv' if m[2] == '0' else 'bn'}", name
+        r"^laterals\.(\d+)\.(\d)",
+        lambda m: f"neck.mla.channel_proj.{m[1]}.{'conv' if m[2] == '0' else 'bn'}",
+        name,
     )
 
 
@@ -216,7 +218,9 @@ def _classes():
 
         def __init__(self, in_channels, out_channels, kernel_size, norm_cfg, act_cfg, stride=1, padding=0):
             super().__init__()
-            self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=norm_cfg is None)
+            self.conv = nn.Conv2d(
+                in_channels, out_channels, kernel_size, stride, padding, bias=norm_cfg is None
+            )
             self.bn = nn.BatchNorm2d(out_channels)
 
         def forward(self, x):
