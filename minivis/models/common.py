@@ -66,7 +66,8 @@ def map_to_tokens(x):
 
 def tokens_to_map(model, tokens, grid):
     """Put tokens (B, H W, D) back in the rows and columns of their grid (H, W): a map (B, D, H, W)."""
-    (B, N, D), (H, W) = tokens.shape, grid
+    B, N, D = tokens.shape
+    H, W = grid
     if N != H * W:
         raise ValueError(f"{model}: {N} tokens are not a grid of {H} x {W} (tokens: {tuple(tokens.shape)})")
     return ops.reshape(ops.transpose(tokens, (0, 2, 1)), (B, D, H, W))

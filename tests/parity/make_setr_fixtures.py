@@ -232,7 +232,9 @@ def _classes():
         def __init__(self, in_channels, channels, num_classes, norm_cfg, init_cfg=None, input_transform=None):
             super().__init__()
             self.in_channels, self.channels = in_channels, channels
-            self.norm_cfg, self.act_cfg, self.align_corners = norm_cfg, {"type": "ReLU"}, False
+            self.norm_cfg = norm_cfg
+            self.act_cfg = {"type": "ReLU"}
+            self.align_corners = False
             self.conv_seg = nn.Conv2d(channels, num_classes, 1)
 
         def _transform_inputs(self, x):
