@@ -91,13 +91,6 @@ def published_shapes(row):
     return shapes | {f"{name}.{kind}": (n,) for name, n in norms.items() for kind in ("weight", "bias")}
 
 
-def _in_our_layout(name, array):
-    """mmsegmentation's projections are linear layers, ours are multiplied from the right; class tokens have no batch axis."""
-    if name in ("proj_patch", "proj_class"):
-        return array.T
-    return array[0] if name == "class_tokens" else array
-
-
 def ours(row):
     """The scores of our decoder and all gradients, by mmsegmentation's names."""
     sizes = (row.inputs, row.classes, row.width, row.depth, row.heads)
@@ -107,7 +100,9 @@ def ours(row):
     for name, shape in published_shapes(row).items():
         names = our_names(name)
         parts = np.split(row.weight(name, shape), len(names))
-        state |= {own: _in_our_layout(own, part) for own, part in zip(names, parts, strict=True)}
+        for own, part in zip(names, parts, strict=True):
+            # their projections are linear layers, ours are multiplied from the right; their class tokens have a batch axis
+            state[own] = part.T if own.startswith("proj_") else part[0] if own == "class_tokens" else part
     model.load_state_dict(state)
     features = row.features()
     (B, C, H, W), K = features.shape, row.classes
@@ -118,7 +113,7 @@ def ours(row):
     found["gradient features"] = tokens.grad.swapaxes(1, 2).reshape(B, C, H, W)
     gradients = {name: p.grad for name, p in model.named_parameters()}
     for name, shape in published_shapes(row).items():
-        parts = [_in_our_layout(own, gradients[own]) for own in our_names(name)]
+        parts = [gradients[own].T if own.startswith("proj_") else gradients[own] for own in our_names(name)]
         found[f"gradient {name}"] = np.concatenate(parts).reshape(shape)
     return found
 
