@@ -9,12 +9,9 @@ study of patches, decoders and data (segmenter_choices.py).
 import numpy as np
 
 from minivis import optim
-from minivis.autograd import no_grad
-from minivis.data import DataLoader, shapes
+from minivis.data import shapes
 from minivis.data.loader import stack
-from minivis.metrics import confusion_matrix
 from minivis.models import Segmenter, ViT
-from minivis.nn import looking
 from minivis.recipes import _shapes
 from minivis.train import fit
 
