@@ -6,6 +6,8 @@ Not here: the shared part of the recipes on scenes (_shapes.py), the model (mode
 study of patches, decoders and data (segmenter_choices.py).
 """
 
+from pathlib import Path
+
 import numpy as np
 
 from minivis import optim
@@ -17,7 +19,7 @@ from minivis.train import fit
 
 __all__ = ["look_nearby", "measure", "run", "small_segmenter"]
 
-STEPS = 3000
+STEPS = 4600
 BATCH = 16
 RATE = 2e-3
 # where the heads of the four blocks begin to look: rows and columns of patches from the one that asks
@@ -92,7 +94,11 @@ def measure(model, count=None, seed=None):
 
 
 def run(out, seed=0, steps=STEPS, resume=False):
-    """Train, write ``model.safetensors`` and ``metrics.json`` into `out`, print the mIoU; see `recipes.run`."""
+    """Train, write ``model.safetensors`` and ``metrics.json`` into `out`, print the mIoU; see `recipes.run`.
+
+    There are two rounds, each with a warm-up and a decay of the learning rate. The first, in ``out/first``, ends when shapes
+    begin to be told apart; the second begins with its weights.
+    """
     rng = np.random.default_rng(seed)
     facts = {"recipe": "segmenter-shapes", "seed": seed}
     model = small_segmenter(rng)
@@ -100,12 +106,21 @@ def run(out, seed=0, steps=STEPS, resume=False):
     def evaluate(model):
         return {"validation mIoU": _shapes.measure_pixels(model, 100, "validation")["mIoU"]}
 
-    schedule = optim.one_cycle(steps, warmup=0.1)
-    optimizer = optim.AdamW(optim.decay_groups(model, 0.05), lr=RATE, schedule=schedule)
-    batches = _shapes.loader(steps, BATCH, rng, seed, _shapes.with_pixels, stack)
-    keep = {"out": out, "resume": resume, "settings": facts, "evaluate": evaluate}
-    history = fit(model, batches, _shapes.classify, optimizer, steps, clip=1.0, **keep)
-    seconds = {"pixels": history["seconds"][-1]}
+    seconds = {}
+    first = max(1, steps * 15 // 23)
+    rounds = {"first": (first, Path(out) / "first", seed), "second": (steps - first, out, 10_000 + seed)}
+    for part, (count, folder, scenes) in rounds.items():
+        keep = {"out": folder, "resume": resume, "settings": facts, "evaluate": evaluate}
+        seconds[part] = _train(model, count, rng, scenes, **keep)
     return _shapes.write_report(
         model, out, "mIoU", _shapes.measure_pixels(model), seconds, steps=steps, **facts
     )
+
+
+def _train(model, steps, rng, seed, **keep):
+    """One round on fresh scenes; returns its seconds."""
+    schedule = optim.one_cycle(steps, warmup=0.1)
+    optimizer = optim.AdamW(optim.decay_groups(model, 0.05), lr=RATE, schedule=schedule)
+    batches = _shapes.loader(steps, BATCH, rng, seed, _shapes.with_pixels, stack)
+    history = fit(model, batches, _shapes.classify, optimizer, steps, clip=1.0, **keep)
+    return history["seconds"][-1]
