@@ -33,16 +33,15 @@ STRENGTH = 2.0  # of the position codes
 SHARPNESS = 2.0  # of queries and keys: in the first block 0.6 of the attention lie on the neighbour
 
 
-def small_segmenter(rng=None, patch_size=4, decoder="mask", nearby=True):
+def small_segmenter(rng=None, patch_size=4, decoder="mask", num_classes=9):
     """The model: 16 x 16 patches of width 64, four blocks of an encoder and two of a decoder; 0.23 million parameters."""
     encoder = ViT(shapes.SIZE, patch_size, 64, 4, 4, 2, num_classes=0, pool="mean", rng=rng)
-    model = Segmenter(encoder, len(shapes.CLASSES), decoder, mlp_ratio=2, rng=rng)
+    model = Segmenter(encoder, num_classes, decoder, mlp_ratio=2, rng=rng)
     # Pixels are 0 to 1. Start as if they were (x - 0.5) / 0.25: otherwise the mean colour dominates after the norm.
     first = encoder.patch_embed.proj
     first.weight.data *= 4
     first.bias.data -= 0.5 * first.weight.data.sum(axis=(1, 2, 3))
-    if nearby:
-        look_nearby(encoder)
+    look_nearby(encoder)
     return model
 
 
