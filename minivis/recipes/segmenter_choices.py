@@ -24,7 +24,7 @@ __all__ = ["CHOICES", "best_of_cells", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0, 1, 2)
-STEPS = 400
+STEPS = 300
 BATCH = 16
 FRESH = STEPS * BATCH  # scenes, each used once
 HELD_OUT = 200

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from minivis import optim
+from minivis import ops, optim
+from minivis.autograd import Tensor
 from minivis.data import shapes
 from minivis.data.loader import stack
 from minivis.models import Segmenter, ViT
+from minivis.nn import Conv2d, Module
 from minivis.recipes import _shapes
 from minivis.train import fit
 
-__all__ = ["look_nearby", "measure", "run", "small_segmenter"]
+__all__ = ["baselines", "look_nearby", "measure", "run", "small_segmenter"]
 
 STEPS = 4600
 BATCH = 16
@@ -123,3 +125,66 @@ def _train(model, steps, rng, seed, **keep):
     batches = _shapes.loader(steps, BATCH, rng, seed, _shapes.with_pixels, stack)
     history = fit(model, batches, _shapes.classify, optimizer, steps, clip=1.0, **keep)
     return history["seconds"][-1]
+
+
+# ------------------------------------------------------------------ what is easier
+
+
+def baselines(count=None, steps=300):
+    """The mean IoU of simpler answers on held-out scenes.
+
+    Parameters
+    ----------
+    count : int, optional
+        How many scenes; default 500.
+    steps : int, default 300
+        Of the training of the second one.
+
+    Returns
+    -------
+    dict of str to float
+        ``most frequent class``: the same answer everywhere. ``one linear layer``: each patch of 4 x 4 pixels scored by itself,
+        and the scores enlarged as Segmenter's. ``untrained``: the network before its training.
+    """
+    rng = np.random.default_rng(0)
+    layer = Conv2d(3, len(shapes.CLASSES), 4, stride=4, rng=rng)
+    optimizer = optim.AdamW(layer, lr=1e-2, schedule=optim.one_cycle(steps, warmup=0.1))
+    batches = _shapes.loader(steps, BATCH, rng, 20_000, _shapes.with_pixels, stack)
+    fit(_Enlarged(layer), batches, _shapes.classify, optimizer, steps, clip=1.0)
+    answers = {
+        "most frequent class": _Always(_most_frequent()),
+        "one linear layer": _Enlarged(layer),
+        "untrained": small_segmenter(rng).eval(),
+    }
+    return {name: round(_shapes.measure_pixels(model, count)["mIoU"], 4) for name, model in answers.items()}
+
+
+class _Enlarged(Module):
+    """A layer whose map of scores is enlarged to the size of the image."""
+
+    def __init__(self, layer):
+        self.layer = layer
+
+    def forward(self, images):
+        return ops.interpolate(self.layer(images), images.shape[2:], mode="bilinear")
+
+
+class _Always(Module):
+    """The same class for every pixel."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def forward(self, images):
+        scores = np.zeros((len(images), len(shapes.CLASSES), *images.shape[2:]), np.float32)
+        scores[:, self.number] = 1
+        return Tensor(scores)
+
+
+def _most_frequent(count=200):
+    """The class with the most pixels in training scenes."""
+    scenes = shapes.Scenes(count, "train", 0)
+    pixels = [
+        np.bincount(scenes.scene(i).semantic.ravel(), minlength=len(shapes.CLASSES)) for i in range(count)
+    ]
+    return int(np.sum(pixels, axis=0).argmax())

@@ -131,7 +131,7 @@ def attention_by_size(models, width=None, height=5.6, title=None, caption=None):
     width = width or 1.2 + 3.6 * len(found)
     fig, axes = figure(2, len(found), width, height, title, caption, sharey="row")
     for row, (quantity, words) in zip(axes, QUANTITIES.items(), strict=True):
-        for ax, (model, field) in zip(row, found.items(), strict=True):
+        for ax, field in zip(row, found.values(), strict=True):
             _, small, large = field[quantity]
             _draw_heads(ax, small, -0.09, BLUE, "o", "-", "queries on small things")
             _draw_heads(ax, large, 0.09, ORANGE, "s", "--", "queries on large things")
