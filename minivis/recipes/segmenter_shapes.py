@@ -21,7 +21,8 @@ from minivis.train import fit
 
 __all__ = ["baselines", "look_nearby", "measure", "run", "small_segmenter"]
 
-STEPS = 4600
+ROUNDS = (3000, 1600, 1400)  # steps
+STEPS = sum(ROUNDS)
 BATCH = 16
 RATE = 2e-3
 # where the heads of the four blocks begin to look: rows and columns of patches from the one that asks
@@ -97,8 +98,8 @@ def measure(model, count=None, seed=None):
 def run(out, seed=0, steps=STEPS, resume=False):
     """Train, write ``model.safetensors`` and ``metrics.json`` into `out`, print the mIoU; see `recipes.run`.
 
-    There are two rounds, each with a warm-up and a decay of the learning rate. The first, in ``out/first``, ends when shapes
-    begin to be told apart; the second begins with its weights.
+    There are three rounds, each with a warm-up and a decay of the learning rate. The first, in ``out/first``, ends when shapes
+    begin to be told apart; each of the others begins with the weights of the one before.
     """
     rng = np.random.default_rng(seed)
     facts = {"recipe": "segmenter-shapes", "seed": seed}
@@ -108,8 +109,12 @@ def run(out, seed=0, steps=STEPS, resume=False):
         return {"validation mIoU": _shapes.measure_pixels(model, 100, "validation")["mIoU"]}
 
     seconds = {}
-    first = max(1, steps * 15 // 23)
-    rounds = {"first": (first, Path(out) / "first", seed), "second": (steps - first, out, 10_000 + seed)}
+    first, second = (max(1, steps * count // STEPS) for count in ROUNDS[:2])
+    rounds = {
+        "first": (first, Path(out) / "first", seed),
+        "second": (second, Path(out) / "second", 10_000 + seed),
+        "third": (steps - first - second, out, 20_000 + seed),
+    }
     for part, (count, folder, scenes) in rounds.items():
         keep = {"out": folder, "resume": resume, "settings": facts, "evaluate": evaluate}
         seconds[part] = _train(model, count, rng, scenes, **keep)
@@ -149,7 +154,7 @@ def baselines(count=None, steps=300):
     rng = np.random.default_rng(0)
     layer = Conv2d(3, len(shapes.CLASSES), 4, stride=4, rng=rng)
     optimizer = optim.AdamW(layer, lr=1e-2, schedule=optim.one_cycle(steps, warmup=0.1))
-    batches = _shapes.loader(steps, BATCH, rng, 20_000, _shapes.with_pixels, stack)
+    batches = _shapes.loader(steps, BATCH, rng, 30_000, _shapes.with_pixels, stack)
     fit(_Enlarged(layer), batches, _shapes.classify, optimizer, steps, clip=1.0)
     answers = {
         "most frequent class": _Always(_most_frequent()),
