@@ -221,10 +221,8 @@ def class_similarity(vectors, names, groups=None, width=9.6, height=4.4, title=N
         right.annotate(name, (x, y), (5, 4), textcoords="offset points", fontsize=8, color=INK, **LITERAL)
     right.margins(0.18)
     right.grid(True, color=FAINT, linewidth=0.6)
-    words = [
-        f"{part} principal component, {100 * share:.0f} % of the variance"
-        for part, share in zip(("first", "second"), shares, strict=True)
-    ]
+    parts = zip(("first", "second"), shares, strict=True)
+    words = [f"{part} principal component ({100 * share:.0f} %)" for part, share in parts]
     label(right, *words)
     if len(kinds) > 1:
         legend(right, fontsize=9)
