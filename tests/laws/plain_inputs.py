@@ -211,6 +211,14 @@ def _mla_fuse(rng):
     return {"maps": _numbers(rng, M, B, D, h, w), "laterals": laterals, "convs": _numbers(rng, M, C, C, 3, 3)}
 
 
+def _mask_decoder(rng):
+    B, N, K = (int(n) for n in rng.integers(1, 7, 3))
+    D = int(rng.integers(2, 6))
+    shapes = {"patches": (B, N, D), "classes": (B, K, D), "w_patch": (D, D), "w_class": (D, D)}
+    arrays = {name: _numbers(rng, *shape) for name, shape in shapes.items()}
+    return {**arrays, "gamma": _numbers(rng, K), "beta": _numbers(rng, K)}
+
+
 def _border_weights(rng):
     labels = rng.integers(0, int(rng.integers(1, 5)), rng.integers(1, 8, 2))
     labels = np.where(rng.random(labels.shape) < rng.choice([0.0, 0.4, 0.8]), 0, labels * rng.integers(1, 4))
@@ -524,6 +532,7 @@ PLAIN = {
     "border_weights": _border_weights,
     "setr_pup_head": _setr_pup_head,
     "mla_fuse": _mla_fuse,
+    "mask_decoder": _mask_decoder,
     "masked_conv2d": _masked_conv2d,
     "subsample": _subsample,
     "random_masking": _random_masking,
