@@ -144,11 +144,12 @@ def learned(name, model):
 
 
 def compared(name, run):
-    """Baselines on the same scenes, for a recipe that has some."""
-    if name != "setr-shapes":
-        return {}
-    found = {name: round(value, 4) for name, value in setr_shapes.baselines(run).items()}
-    return {"mIoU of simpler answers on the same scenes": found}
+    """The mean IoU of simpler answers on the same scenes, for a recipe that has some."""
+    if name == "segmenter-shapes":
+        return {"beside": segmenter_shapes.baselines()}
+    if name == "setr-shapes":
+        return {"beside": {answer: round(value, 4) for answer, value in setr_shapes.baselines(run).items()}}
+    return {}
 
 
 def _outlines(scenes, logits):
@@ -299,7 +300,6 @@ def main():
         "on 500 held-out scenes": figures,
         **learned(name, model),
         **compared(name, options.run),
-        **({"beside": segmenter_shapes.baselines()} if name == "segmenter-shapes" else {}),
         "history": cards.history_of(options.run),
         "failures": "failures.png",
         "not for": NOT_FOR.get(
