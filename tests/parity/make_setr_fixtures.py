@@ -16,6 +16,7 @@ import numpy as np
 
 from minivis import Tensor
 from minivis.models import MLAHead, NaiveHead, PUPHead
+from tests.parity.make_segmenter_fixtures import from_file, pretend
 from tests.parity.nn_rows import draw
 
 STORED = Path(__file__).parent / "fixtures" / "setr.npz"
@@ -151,11 +152,6 @@ def ours(row):
 # ------------------------------------------------------------------ mmsegmentation
 
 
-def is_there():
-    """Whether torch and the files of mmsegmentation can be found."""
-    return all(importlib.util.find_spec(name) is not None for name in ("torch", "mmseg"))
-
-
 def theirs(row):
     """The same of mmsegmentation's head, which for the multi-level one has its neck before it."""
     import torch
@@ -254,11 +250,11 @@ def _classes():
     before = set(sys.modules)
     try:
         for name, contents in given.items():
-            _pretend(name, contents)
-        wrappers = _from_file("mmseg.models.utils.wrappers", root)
-        _pretend("mmseg.models.utils", {"Upsample": wrappers.Upsample})
+            pretend(name, contents)
+        wrappers = from_file("mmseg.models.utils.wrappers", root)
+        pretend("mmseg.models.utils", {"Upsample": wrappers.Upsample})
         return {
-            name: _from_file(f"mmseg.models.{folder}.{name}", root)
+            name: from_file(f"mmseg.models.{folder}.{name}", root)
             for folder, name in (
                 ("decode_heads", "setr_up_head"), ("decode_heads", "setr_mla_head"), ("necks", "mla_neck")
             )
@@ -267,27 +263,6 @@ def _classes():
         for name in set(sys.modules) - before:
             if name.startswith(("mmcv", "mmengine", "mmseg")):
                 del sys.modules[name]
-
-
-def _pretend(name, contents):
-    """A module with these names in it, and empty packages above it."""
-    parts = name.split(".")
-    for end in range(1, len(parts) + 1):
-        module = sys.modules.setdefault(".".join(parts[:end]), types.ModuleType(".".join(parts[:end])))
-        module.__path__ = []
-    for key, value in contents.items():
-        setattr(module, key, value)
-
-
-def _from_file(name, root):
-    """A module from its file below a folder, without running the packages around it."""
-    _pretend(name.rpartition(".")[0], {})
-    path = Path(root).joinpath(*name.split(".")[1:]).with_suffix(".py")
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def load(key):
