@@ -8,6 +8,7 @@ from minivis.analysis import attention_distance  # noqa: F401 (mv.vision.attenti
 from minivis.vision.anchors import *
 from minivis.vision.box_coding import *
 from minivis.vision.boxes import *
+from minivis.vision.class_masks import *
 from minivis.vision.cropping import *
 from minivis.vision.deformable_attention import *
 from minivis.vision.detections import *
@@ -30,6 +31,7 @@ from minivis.vision.regions import *
 from minivis.vision.regression import *
 from minivis.vision.rois import *
 from minivis.vision.run_lengths import *
+from minivis.vision.sliding import *
 from minivis.vision.steering import *
 from minivis.vision.suppression import *
 from minivis.vision.tubelets import *
