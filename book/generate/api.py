@@ -59,6 +59,7 @@ PARTS = {
     "recipes.maskformer_changes": "From classes of pixels to Mask2Former, one change at a time",
     "recipes.masking_ratio": "How much a masked autoencoder should hide",
     "recipes.non_local_films": "What joining the frames of a film is worth",
+    "recipes.setr_shapes": "Three decoders for SETR",
     "recipes.vivit_films": "Films from an image model",
     "recipes.vivit_variants": "Four variants of ViViT on the same films",
     "recipes.yolo_heads": "What the head of YOLO does",
