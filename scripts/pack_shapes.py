@@ -22,6 +22,7 @@ from minivis.recipes import (
     local_attention_shapes,
     mae_shapes,
     mask2former_shapes,
+    maskformer_shapes,
     segmenter_shapes,
 )
 
@@ -37,6 +38,7 @@ WHAT = {
     "segmenter-shapes": "Segmenter, patches of 4 x 4, encoder of width 64 and 4 blocks, mask transformer of 2 blocks",
     "unet-shapes": "U-Net with padding and batch norm, five levels of 10 to 96 channels",
     "mask2former-shapes": "Mask2Former, ResNet of 8 convolutions, 4 decoder layers with masked attention, 16 queries",
+    "maskformer-shapes": "MaskFormer, ResNet of 6 convolutions, 1 encoder and 3 decoder layers of width 64, 16 queries",
     "yolo-shapes": "YOLO v1, ResNet of 7 convolutions, 2 more of width 128, a grid of 8 x 8 cells with 2 boxes each",
 }
 OUTPUT = {
@@ -51,6 +53,7 @@ OUTPUT = {
     "segmenter-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
     "unet-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
     "mask2former-shapes": "logits (B, 16, 10) and masks (B, 16, 16, 16); class 9 is no object",
+    "maskformer-shapes": "logits (B, 16, 10) and masks (B, 16, 16, 16); class 9 is no object",
     "yolo-shapes": "(B, 8, 8, 16): for each cell twice x, y, width, height, confidence, then 6 class scores",
 }
 INPUT = {
@@ -64,8 +67,13 @@ NOT_FOR = {
     "mae-shapes": "photos: it has seen generated scenes alone",
     "local-attention-shapes": "photos: it knows the outlines of generated shapes alone",
 }
-MERGES = {"detr-panoptic-shapes": detr_panoptic_shapes.merge, "mask2former-shapes": mask2former_shapes.merge}
+MERGES = {
+    "detr-panoptic-shapes": detr_panoptic_shapes.merge,
+    "mask2former-shapes": mask2former_shapes.merge,
+    "maskformer-shapes": maskformer_shapes.merge,
+}
 REGIONS = {"faster-rcnn-shapes": "boxes", "mask-rcnn-shapes": "masks"}
+COLOURS = {"maskformer-shapes": 64}  # of the palette of failures.png
 WORST = 4
 
 
@@ -138,6 +146,38 @@ def learned(name, model):
     }
     rounded = {name: {key: round(value, 4) for key, value in rows.items()} for name, rows in found.items()}
     return {"accuracy of linear classifiers on features": rounded}
+
+
+def baselines(name, run):
+    """For MaskFormer and Segmenter: what simpler answers, such as one class everywhere, would reach on the same scenes."""
+    if name == "segmenter-shapes":
+        return {"beside, on 500 held-out scenes": segmenter_shapes.baselines()}
+    if name != "maskformer-shapes":
+        return {}
+    rng = np.random.default_rng(0)
+    namer = _shapes.PixelNamer(_shapes.small_backbone(rng, **maskformer_shapes.TRUNK), rng)
+    storage.load(run / "backbone", into=namer)
+    most = int(np.bincount(np.concatenate([shapes.scene(i).semantic.ravel() for i in range(100)])).argmax())
+    named = {
+        f"{shapes.CLASSES[most]} everywhere": lambda images: np.full((len(images), *images.shape[2:]), most),
+        "the backbone before the second part, a class for each pixel": lambda images: (
+            namer(images).numpy().argmax(axis=1)
+        ),
+    }
+    found = {name: maskformer_shapes.measure_answers(_by_regions(of)) for name, of in named.items()}
+    chosen = ("PQ", "PQ_things", "PQ_stuff", "mIoU")
+    rows = {name: {key: round(row[key], 4) for key in chosen} for name, row in found.items()}
+    return {"baselines, things are connected regions of a class": rows}
+
+
+def _by_regions(named):
+    """Panoptic maps that follow from the classes of pixels, and these classes, of the function ``named(images)``."""
+
+    def answers(images):
+        classes = named(images)
+        return [maskformer_shapes.regions(one, _shapes.THINGS) for one in classes], classes
+
+    return answers
 
 
 def _outlines(scenes, logits):
@@ -287,7 +327,7 @@ def main():
         "weights": "half precision; the scores were measured with these weights",
         "on 500 held-out scenes": figures,
         **learned(name, model),
-        **({"beside": segmenter_shapes.baselines()} if name == "segmenter-shapes" else {}),
+        **baselines(name, options.run),
         "history": cards.history_of(options.run),
         "failures": "failures.png",
         "not for": NOT_FOR.get(
@@ -295,7 +335,7 @@ def main():
         ),
         "license": "MIT",
     }
-    cards.save_failures(failures(name, model), target)
+    cards.save_failures(failures(name, model), target, COLOURS.get(name, 256))
     storage.write_files({target / "card.json": storage.pack_json(card)})
     print(f"wrote {target}: {figures}")
 

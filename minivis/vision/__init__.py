@@ -23,6 +23,7 @@ from minivis.vision.non_local_operation import *
 from minivis.vision.panoptic import *
 from minivis.vision.patches import *
 from minivis.vision.position_codes import *
+from minivis.vision.prompts import *
 from minivis.vision.proposals import *
 from minivis.vision.receptive_fields import *
 from minivis.vision.region_masks import *
@@ -34,6 +35,7 @@ from minivis.vision.sliding import *
 from minivis.vision.steering import *
 from minivis.vision.suppression import *
 from minivis.vision.tubelets import *
+from minivis.vision.unprompted_masks import *
 from minivis.vision.upsampling import *
 from minivis.vision.windows import *
 from minivis.vision.yolo_grid import *

@@ -172,6 +172,8 @@ PREPROCESSORS = {
     "convnext": {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 16}, "crop_pct": 0.875, **COLOURS},
     "mask2former": {"image_processor_type": "Mask2FormerImageProcessor", "size": {"max_height": 24, "max_width": 24},
                     "size_divisor": 8, **COLOURS},
+    "sam": {"image_processor_type": "SamImageProcessor", "size": {"longest_edge": 40}, "pad_size": {"height": 40, "width": 40},
+            **COLOURS},
     "timm": {"input_size": [3, 16, 16], "interpolation": "bicubic", "crop_pct": 0.9, "crop_mode": "center",
              "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
 }  # fmt: skip
@@ -292,6 +294,7 @@ READERS = [
     in_dialect("resnet", "timm", architecture="resnet50", pretrained_cfg=PREPROCESSORS["timm"]),
     in_dialect("swin", "ms"),
     in_dialect("mask2former", "fb", num_attention_heads=2, things=[0]),
+    in_dialect("maskformer", "fb", num_attention_heads=2, things=[0]),
     Reader("from_pretrained shards", shards, lambda folder: mv.from_pretrained(folder)),
     Reader("read_onnx", onnx_file, arrays_of_onnx),
     Reader("preprocessor_config.json", preprocessors, prepare),

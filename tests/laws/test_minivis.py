@@ -67,6 +67,19 @@ def attention_pool(x, positions, weights, heads):
     return layer(x).numpy()
 
 
+def panoptic_inference(class_logits, mask_logits, things, threshold, overlap):
+    """The function, with the classes of its segments alone."""
+    ids, segments = mv.vision.panoptic_inference(
+        class_logits, mask_logits, things, threshold=threshold, overlap=overlap
+    )
+    return ids, np.array([segment["category_id"] for segment in segments], int)
+
+
+def semantic_inference(class_logits, mask_logits):
+    """The function, which takes batches, for one image."""
+    return mv.vision.semantic_inference(class_logits[None], mask_logits[None])[0]
+
+
 OTHER_FORMS = {  # functions of the library that are called in another way than the laws call them
     "attention_pool": attention_pool,
     "bpe_encode": mv.data.byte_pairs.bpe_encode,
@@ -74,7 +87,9 @@ OTHER_FORMS = {  # functions of the library that are called in another way than 
     "max_pool2d_with_indices": max_pool2d_with_indices,
     "max_unpool2d": max_unpool2d,
     "multi_head_attention": multi_head_attention,
+    "panoptic_inference": panoptic_inference,
     "residual_block": residual_block,
+    "semantic_inference": semantic_inference,
 }
 
 
