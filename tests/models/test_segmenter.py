@@ -40,7 +40,8 @@ AUTHORS = {
 def test_published_sizes(size):
     make = getattr(models, f"segmenter_{size}")
     with init.skip_init():
-        model, linear = make(), make(decoder="linear")
+        model = make()
+        linear = make(decoder="linear")
     assert (count(model.encoder), count(model.decoder)) == (ENCODERS[size], DECODERS[size])
     unused = 1000 * (model.class_tokens.shape[1] + 1)
     assert (count(model) + unused, count(linear) + unused) == AUTHORS[size]

@@ -77,6 +77,7 @@ def test_the_names_are_those_of_the_files():
             "hidden-words",
             "maskformer-changes",
             "masking-ratio",
+            "segmenter-choices",
             "vivit-variants",
             "yolo-heads",
         ]
