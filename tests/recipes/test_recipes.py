@@ -29,6 +29,7 @@ SHAPES = [
     "mask2former-shapes",
     "maskformer-shapes",
     "setr-shapes",
+    "segmenter-shapes",
     "swin-shapes",
     "yolo-shapes",
     "unet-shapes",
@@ -77,6 +78,7 @@ def test_the_names_are_those_of_the_files():
             "hidden-words",
             "maskformer-changes",
             "masking-ratio",
+            "segmenter-choices",
             "vivit-variants",
             "yolo-heads",
         ]
