@@ -23,6 +23,8 @@ from minivis.recipes import (
     mae_shapes,
     mask2former_shapes,
     maskformer_shapes,
+    segmenter_shapes,
+    setr_shapes,
 )
 
 WHAT = {
@@ -34,6 +36,8 @@ WHAT = {
     "fcn-shapes": "Fully convolutional network, ResNet of 9 convolutions, scores of strides 16, 8 and 4 added up",
     "mae-shapes": "Masked autoencoder, patches of 8 x 8, encoder of width 96 and 4 blocks, decoder of width 64 and 2 blocks",
     "mask-rcnn-shapes": "Mask R-CNN: Faster R-CNN as in faster-rcnn-shapes, and masks of 14 x 14 cells",
+    "segmenter-shapes": "Segmenter, patches of 4 x 4, encoder of width 64 and 4 blocks, mask transformer of 2 blocks",
+    "setr-shapes": "SETR with progressive upsampling, ResNet of 6 convolutions, 64 tokens of width 40, 4 blocks",
     "unet-shapes": "U-Net with padding and batch norm, five levels of 10 to 96 channels",
     "mask2former-shapes": "Mask2Former, ResNet of 8 convolutions, 4 decoder layers with masked attention, 16 queries",
     "maskformer-shapes": "MaskFormer, ResNet of 6 convolutions, 1 encoder and 3 decoder layers of width 64, 16 queries",
@@ -48,6 +52,8 @@ OUTPUT = {
     "fcn-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
     "mae-shapes": "prediction (B, 64, 192) of the pixels of each patch, mask (B, 64), True = hidden, and their loss",
     "mask-rcnn-shapes": "for each picture boxes (n, 4), xyxy in pixels, labels (n,) from 1, scores (n,), masks (n, 1, H, W)",
+    "segmenter-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
+    "setr-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
     "unet-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
     "mask2former-shapes": "logits (B, 16, 10) and masks (B, 16, 16, 16); class 9 is no object",
     "maskformer-shapes": "logits (B, 16, 10) and masks (B, 16, 16, 16); class 9 is no object",
@@ -70,7 +76,7 @@ MERGES = {
     "maskformer-shapes": maskformer_shapes.merge,
 }
 REGIONS = {"faster-rcnn-shapes": "boxes", "mask-rcnn-shapes": "masks"}
-COLOURS = {"maskformer-shapes": 64}  # of the palette of failures.png
+COLOURS = {"maskformer-shapes": 64, "setr-shapes": 64}  # of the palette of failures.png
 WORST = 4
 
 
@@ -96,7 +102,7 @@ def failures(name, model):
         return _mistaken(scenes, output.numpy())
     if name == "local-attention-shapes":
         return _outlines(scenes, output.numpy())
-    if name in ("fcn-shapes", "unet-shapes"):
+    if name in ("fcn-shapes", "segmenter-shapes", "setr-shapes", "unet-shapes"):
         return _named_pixels(scenes, output.numpy())
     return _boxes(scenes, output) if name == "detr-shapes" else _segments(scenes, output, MERGES[name])
 
@@ -145,10 +151,19 @@ def learned(name, model):
     return {"accuracy of linear classifiers on features": rounded}
 
 
-def baselines(name, run):
-    """For MaskFormer: what one class everywhere and what the class of each pixel alone would reach on the same scenes."""
-    if name != "maskformer-shapes":
-        return {}
+def compared(name, run):
+    """The scores of simpler answers on the same scenes, for a recipe that has some."""
+    if name == "maskformer-shapes":
+        return {"baselines, things are connected regions of a class": _of_pixels(run)}
+    if name == "segmenter-shapes":
+        return {"beside": segmenter_shapes.baselines()}
+    if name == "setr-shapes":
+        return {"beside": {answer: round(value, 4) for answer, value in setr_shapes.baselines(run).items()}}
+    return {}
+
+
+def _of_pixels(run):
+    """What one class everywhere and what the class of each pixel alone would reach, with connected regions as things."""
     rng = np.random.default_rng(0)
     namer = _shapes.PixelNamer(_shapes.small_backbone(rng, **maskformer_shapes.TRUNK), rng)
     storage.load(run / "backbone", into=namer)
@@ -161,8 +176,7 @@ def baselines(name, run):
     }
     found = {name: maskformer_shapes.measure_answers(_by_regions(of)) for name, of in named.items()}
     chosen = ("PQ", "PQ_things", "PQ_stuff", "mIoU")
-    rows = {name: {key: round(row[key], 4) for key in chosen} for name, row in found.items()}
-    return {"baselines, things are connected regions of a class": rows}
+    return {name: {key: round(row[key], 4) for key in chosen} for name, row in found.items()}
 
 
 def _by_regions(named):
@@ -322,7 +336,7 @@ def main():
         "weights": "half precision; the scores were measured with these weights",
         "on 500 held-out scenes": figures,
         **learned(name, model),
-        **baselines(name, options.run),
+        **compared(name, options.run),
         "history": cards.history_of(options.run),
         "failures": "failures.png",
         "not for": NOT_FOR.get(

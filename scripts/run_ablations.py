@@ -27,6 +27,8 @@ STUDIES = (
     "hidden_words",
     "maskformer_changes",
     "masking_ratio",
+    "segmenter_choices",
+    "setr_shapes",
     "vivit_variants",
     "yolo_heads",
 )

@@ -45,7 +45,10 @@ INPUTS = {  # name -> the shape of the published input, where it is another
     **dict.fromkeys(("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn"), (1, 3, 800, 800)),
     "vit_hybrid_b16": (1, 3, 384, 384),
     **dict.fromkeys(NOT_RUN, (1, 3, 1024, 1024)),
+    **dict.fromkeys(("segmenter_tiny", "segmenter_small", "segmenter_base"), (1, 3, 512, 512)),
+    "segmenter_large": (1, 3, 640, 640),
     "segnet": (1, 3, 360, 480),
+    **dict.fromkeys(("setr_naive", "setr_pup", "setr_mla"), (1, 3, 512, 512)),
     "unet": (1, 1, 572, 572),
     **{
         f"vivit_b16x2{variant}": (1, 32, 3, 224, 224)
@@ -116,7 +119,11 @@ PUBLISHED = {
     "fcn8s": Published(),
     "fcn_resnet50": Published(),
     "fcn_resnet101": Published(),
+    **{f"segmenter_{size}": Published() for size in ("tiny", "small", "base", "large")},
     "segnet": Published(),
+    "setr_naive": Published(),
+    "setr_pup": Published(),
+    "setr_mla": Published(),
     "unet": Published(),
     "mae_b16": Published("111,907,840", None, MAE),
     "mae_l16": Published("329,541,888", None, MAE),

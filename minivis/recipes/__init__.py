@@ -28,6 +28,8 @@ RECIPES = (
     "mlm-captions",
     "non-local-films",
     "sagan-digits",
+    "segmenter-shapes",
+    "setr-shapes",
     "swin-shapes",
     "unet-shapes",
     "vit-digits",

@@ -6,9 +6,9 @@ Not here: layers (nn/), pictures (viz/).
 
 from minivis.analysis import attention_distance  # noqa: F401 (mv.vision.attention_distance)
 from minivis.vision.anchors import *
-from minivis.vision.automatic_masks import *
 from minivis.vision.box_coding import *
 from minivis.vision.boxes import *
+from minivis.vision.class_masks import *
 from minivis.vision.cropping import *
 from minivis.vision.deformable_attention import *
 from minivis.vision.detections import *
@@ -31,9 +31,11 @@ from minivis.vision.regions import *
 from minivis.vision.regression import *
 from minivis.vision.rois import *
 from minivis.vision.run_lengths import *
+from minivis.vision.sliding import *
 from minivis.vision.steering import *
 from minivis.vision.suppression import *
 from minivis.vision.tubelets import *
+from minivis.vision.unprompted_masks import *
 from minivis.vision.upsampling import *
 from minivis.vision.windows import *
 from minivis.vision.yolo_grid import *

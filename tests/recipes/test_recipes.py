@@ -28,6 +28,7 @@ SHAPES = [
     "mask-rcnn-shapes",
     "mask2former-shapes",
     "maskformer-shapes",
+    "setr-shapes",
     "swin-shapes",
     "yolo-shapes",
     "unet-shapes",
