@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from minivis import ops, optim, storage
+from minivis import optim, storage
 from minivis.autograd import no_grad
 from minivis.backend import to_numpy
 from minivis.data import DataLoader, shapes
@@ -125,7 +125,9 @@ def phrase_features(phrases):
     (2, 64)
     """
     if unknown := [phrase for phrase in phrases if phrase not in PLACE]:
-        raise ValueError(f"phrase_features: {unknown[0]!r} is no phrase such as 'a red striped star' or 'a star'")
+        raise ValueError(
+            f"phrase_features: {unknown[0]!r} is no phrase such as 'a red striped star' or 'a star'"
+        )
     return _all_phrases()[[PLACE[phrase] for phrase in phrases]]
 
 
@@ -235,7 +237,7 @@ def prompt_loss(model, images, masks, clicks, boxes, rows, phrases, seed, rounds
 # ------------------------------------------------------------------ measuring
 
 
-def measure(model, count=None, seed=None, split="held-out", clicks=max(CLICKS)):
+def measure(model, count=None, seed=None, split="held-out", clicks=5):
     """The IoU of the masks that a model finds for every object of scenes that it was not trained on, by the prompt.
 
     Clicks are in the middle: the first on the object, each further one on what is wrong. Boxes are exact. Phrases name
@@ -271,7 +273,9 @@ def measure(model, count=None, seed=None, split="held-out", clicks=max(CLICKS)):
             rows += _of_objects(model, images, drawn, clicks)
     columns = {name: np.array([row[name] for row in rows], float) for name in rows[0]}
     small = columns.pop("pixels") < SMALL
-    found = {name: np.nanmean(values) if not np.isnan(values).all() else 0.0 for name, values in columns.items()}
+    found = {
+        name: np.nanmean(values) if not np.isnan(values).all() else 0.0 for name, values in columns.items()
+    }
     for name in ("1 click", "box"):
         found[f"{name}, small"] = columns[name][small].mean() if small.any() else 0.0
     estimates = columns["estimate"]
@@ -330,7 +334,9 @@ def _of_texts(model, embedding, phrases, truth):
     rows = np.flatnonzero(phrases >= 0)
     if len(rows):
         prompt = {"texts": phrase_features([PHRASES[phrases[row]] for row in rows])[:, None]}
-        found[rows] = mask_iou_of(_asked(model, embedding[rows], prompt, truth[rows], 1)[0]["mask"], truth[rows])
+        found[rows] = mask_iou_of(
+            _asked(model, embedding[rows], prompt, truth[rows], 1)[0]["mask"], truth[rows]
+        )
     return {"text": found}
 
 
