@@ -7,7 +7,7 @@ import numpy as np
 
 from minivis.viz.boxes import corners_of, draw_boxes, draw_image, gallery, picture_of
 from minivis.viz.masks import paint_masks
-from minivis.viz.style import BLUE, GREEN, ORANGE, VERMILION, array
+from minivis.viz.style import GREEN, INK, ORANGE, VERMILION, array
 
 __all__ = ["mask_choices", "prompted_masks"]
 
@@ -16,7 +16,7 @@ CLICKS = {1: ("*", GREEN, 150), 0: ("X", VERMILION, 70)}
 
 
 def prompted_masks(
-    images, prompts, masks, ious=None, titles=None, columns=None, strength=0.45, size=2.2, title=None, caption=None
+    images, prompts, masks, ious=None, titles=None, columns=None, strength=0.65, size=2.2, title=None, caption=None
 ):  # fmt: skip
     """Show prompts and the masks that a model answers: rounds of clicks in a row, other prompts, other images.
 
@@ -31,15 +31,16 @@ def prompted_masks(
         ``points`` (n, 2), x and y in pixels, with ``point_labels`` (n,) of 1, 0 and -1; ``boxes`` (4,), xyxy in pixels; and
         ``text``, a phrase, which stands in the title.
     masks : sequence of array_like, each (H, W)
-        Booleans, or logits: painted where above 0. None paints nothing.
+        Booleans, or logits: a pixel belongs to the mask where they are above 0. The rest of the image is pale. None for a
+        picture without an answer.
     ious : sequence of float, optional
         The model's own estimates of the IoU, for the titles.
     titles : sequence of str, optional
         One for each picture; the phrase and the estimate follow.
     columns : int, optional
         Pictures in a row; default: at most 4.
-    strength : float, default 0.45
-        Opacity of the paint.
+    strength : float, default 0.65
+        How much of the image around the mask is hidden in white, 0 to 1.
     size : float, default 2.2
         Width of a picture in inches.
     title, caption : str, optional
@@ -82,13 +83,12 @@ def prompted_masks(
     lines = max((head.count("\n") for head in heads), default=0)
     fig, axes = gallery(caller, pictures, heads if any(heads) else None, columns, size, title, caption)
     rows = -(-count // min(columns or 4, count))
-    fig.set_size_inches(fig.get_size_inches() + [0, 0.17 * lines * rows])
+    fig.set_size_inches(fig.get_size_inches() + [0, 0.25 * lines * rows])
     for ax, picture, mask, (points, labels, boxes) in zip(axes, pictures, masks, asked, strict=True):
-        draw_image(ax, picture, boxes)
-        if mask is not None:
-            paint_masks(ax, _mask(caller, mask, picture)[None], [BLUE], None, strength)
+        _draw_answer(ax, picture, None if mask is None else _mask(caller, mask, picture), boxes, strength)
         draw_boxes(ax, boxes, width=1.4, colours=[ORANGE] * len(boxes))
         _draw_clicks(ax, points, labels, size)
+        ax.set_anchor("S")  # the room above is for titles of several lines
     return fig
 
 
@@ -178,6 +178,17 @@ def _mask(caller, mask, picture):
     if mask.shape != picture.shape[:2]:
         raise ValueError(f"{caller}: a mask must be {picture.shape[:2]}, as its image, got {mask.shape}")
     return mask
+
+
+def _draw_answer(ax, picture, mask, boxes, strength):
+    """The image, pale where the mask is not, and the outline of the mask."""
+    if mask is None:
+        draw_image(ax, picture, boxes)
+        return
+    shade = np.where(mask, 0.0, strength)
+    shade = shade if picture.ndim == 2 else shade[..., None]
+    draw_image(ax, picture * (1 - shade) + shade, boxes)
+    paint_masks(ax, mask[None], [INK], None, 0.0)
 
 
 def _draw_clicks(ax, points, labels, size):
