@@ -32,7 +32,7 @@ __all__ = [
     "small_sam",
 ]
 
-STEPS = 1500
+STEPS = 2400
 TRUNK_STEPS = 1500
 TRUNK_WIDTHS = (32, 64)
 BATCH = 16  # scenes: each with a click on one object and a box around another
@@ -218,7 +218,11 @@ def on(clicks):
 
 
 def prompt_loss(model, images, masks, clicks, boxes, rows, phrases, seed, rounds=None, weights=None):
-    """The mean loss of all answers about a batch, over rounds and prompts."""
+    """The mean loss of all answers about a batch, over rounds and prompts.
+
+    All prompts are answered once. Then, in turn by the seed, the answers to clicks or those to boxes and phrases are
+    corrected with further clicks: correcting all of them would take half as long again.
+    """
     rng = np.random.default_rng(seed)
     embedding = model.embed(images)
     truth = to_numpy(masks)
@@ -226,9 +230,11 @@ def prompt_loss(model, images, masks, clicks, boxes, rows, phrases, seed, rounds
     if len(rows):
         texts = phrase_features([PHRASES[number] for number in phrases])[:, None]  # (T, 1, E)
         starts.append((embedding[rows], {"texts": texts}, truth[rows, 2:]))
+    corrected = seed % 2
     total, count = 0.0, 0
     for embedded, prompt, objects in starts:
-        for output in answers(model, embedded, prompt, objects, rounds or ROUNDS, rng):
+        turns = (rounds or ROUNDS) if ("points" in prompt) == corrected else 1
+        for output in answers(model, embedded, prompt, objects, turns, rng):
             found = sam_loss(output.masks, output.iou, objects, **(weights or WEIGHTS))
             total = total + len(objects) * found["loss"]
             count += len(objects)
