@@ -237,7 +237,8 @@ def prompt_loss(model, images, masks, clicks, boxes, rows, phrases, seed, rounds
         texts = phrase_features([PHRASES[number] for number in phrases])[:, None]  # (T, 1, E)
         starts.append((embedding[rows], {"texts": texts}, truth[rows, 2:]))
     corrected = seed % 2
-    total, count = 0.0, 0
+    total = 0.0
+    count = 0
     for embedded, prompt, objects in starts:
         turns = (rounds or ROUNDS) if ("points" in prompt) == corrected else 1
         for output in answers(model, embedded, prompt, objects, turns, rng):
