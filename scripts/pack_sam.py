@@ -47,7 +47,7 @@ def failures(model):
         [estimate for *_, estimate in worst],
         titles=[f"IoU {iou:.2f}" for iou, *_ in worst],
         columns=WORST,
-        size=1.5,
+        size=1.35,
         caption="The objects of 100 held-out scenes whose masks after one click are worst. Each title has the true IoU, and "
         "below it the model's own estimate.",
     )
