@@ -43,6 +43,7 @@ NAMES = sorted(
         "mlm-captions",
         "non-local-films",
         "sagan-digits",
+        "sam-shapes",
         "vivit-films",
     ]
 )
@@ -79,6 +80,7 @@ def test_the_names_are_those_of_the_files():
             "maskformer-changes",
             "masking-ratio",
             "segmenter-choices",
+            "sam-losses",
             "vivit-variants",
             "yolo-heads",
         ]
