@@ -30,6 +30,7 @@ from minivis.models.resnet import *
 from minivis.models.sagan import *
 from minivis.models.san import *
 from minivis.models.sasa import *
+from minivis.models.segmenter import *
 from minivis.models.segnet import *
 from minivis.models.size_table import *
 from minivis.models.swin import *
