@@ -31,7 +31,7 @@ def patch_sequence(image, patch, marked=(), size=3.2, title=None, caption=None):
     Returns
     -------
     Figure
-        To be shown. Patches are counted from 0. Of a long sequence the first and the last patches are drawn.
+        To be shown. Patches are counted from 0. Of a long sequence the first, the last and the marked patches are drawn.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def patch_sequence(image, patch, marked=(), size=3.2, title=None, caption=None):
     if wrong:
         raise ValueError(f"patch_sequence: marked has {wrong[0]}, but the patches are 0 to {rows * columns - 1}")
     pieces = [picture[p * i : p * (i + 1), q * j : q * (j + 1)] for i, j in np.ndindex(rows, columns)]
-    shown = _ends(len(pieces), max(6, int(3 * size)))
+    shown = _shortened(len(pieces), max(6, int(3 * size)), marked)
     tall = size * picture.shape[0] / picture.shape[1]
     wide = max(size + 1.2, 0.62 * len(shown))
     fig, axes = figure(2, 1, wide, tall + 1.5, title, caption, height_ratios=[tall, 0.7])
@@ -122,12 +122,17 @@ def _grid(name, picture, p, q):
     return height // p, width // q
 
 
-def _ends(count, most):
-    """The numbers of the patches to draw: all, or the first and the last with None between them."""
+def _shortened(count, most, marked):
+    """The numbers of the patches to draw: all, or the first, the last and the marked ones, with None for a gap."""
     if count <= most:
         return list(range(count))
-    half = most // 2
-    return [*range(half), None, *range(count - half, count)]
+    third = max(2, most // 3)
+    near = {n + d for n in marked for d in (-1, 0, 1)}
+    kept = [n for n in range(count) if n < third or n >= count - third or n in near]
+    shown = [kept[0]]
+    for n in kept[1:]:
+        shown += [n] if n == shown[-1] + 1 else [None, n]
+    return shown
 
 
 def _draw_grid(ax, picture, side, marked):
