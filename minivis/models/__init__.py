@@ -32,6 +32,7 @@ from minivis.models.san import *
 from minivis.models.sasa import *
 from minivis.models.segmenter import *
 from minivis.models.segnet import *
+from minivis.models.setr import *
 from minivis.models.size_table import *
 from minivis.models.swin import *
 from minivis.models.unet import *

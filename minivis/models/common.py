@@ -54,6 +54,14 @@ def map_to_tokens(x):
     return x.reshape(B, D, H * W).transpose(0, 2, 1)
 
 
+def tokens_to_map(model, tokens, grid):
+    """Put tokens (B, H W, D) back in the rows and columns of their grid (H, W): a map (B, D, H, W)."""
+    (B, N, D), (H, W) = tokens.shape, grid
+    if N != H * W:
+        raise ValueError(f"{model}: {N} tokens are not a grid of {H} x {W} (tokens: {tuple(tokens.shape)})")
+    return ops.reshape(ops.transpose(tokens, (0, 2, 1)), (B, D, H, W))
+
+
 def pointwise(x, weight):
     """Multiply the channels of each pixel by a matrix (out, in): a 1 x 1 convolution of a map (B, C, H, W)."""
     return ops.conv2d(x, ops.reshape(weight, (*weight.shape, 1, 1)))

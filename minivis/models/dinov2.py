@@ -199,7 +199,7 @@ class DINOv2(ViT):
             If the patches do not fill the images, or ``hidden`` has another shape or the model no mask token.
         """
         images = as_images("DINOv2", images)
-        grid = self._grid(*images.shape[2:])
+        grid = self.grid_of(*images.shape[2:])
         self.show(grid=lambda: np.array(grid))
         patches = self.patch_embed(images)  # (B, N, D)
         if hidden is not None:

@@ -135,9 +135,11 @@ class ViT(Module):
         Makes the hybrid: patches are cut from the backbone's last map instead of the image. The backbone must have
         ``features(images)``, ``channels`` and ``stride``, as `ResNet` and `BiT` have. ``patch_size`` is then in cells of that map
         (with 1, every cell is a token); ``image_size`` is still in pixels.
-    interpolate_offset, antialias : float and bool, defaults 0 and False
+    interpolate_offset, antialias, interpolate_mode : float, bool and str, defaults 0, False and "bicubic"
         How the position table is resized for images of another size: see `resize_position_table`. DINO was published with
-        an offset of 0.1, and timm resizes with antialias.
+        an offset of 0.1, timm resizes with antialias, and SETR and Segmenter resize with ``interpolate_mode="bilinear"``.
+    final_norm : bool, default True
+        Whether the tokens after the last block are normalised, as equation 4 has it. SETR's encoder leaves that to the head.
     rng : numpy.random.Generator, int or None
         Draws the starting values: Xavier for projections; normal with standard deviation 0.02 for learned tokens,
         position table and heads; biases are 0. None is seed 0.
@@ -169,7 +171,7 @@ class ViT(Module):
     def __init__(
         self, image_size=224, patch_size=16, width=768, depth=12, heads=12, mlp_ratio=4.0, num_classes=1000, channels=3,
         dropout=0.0, attention_dropout=0.0, drop_path=0.0, pool="token", activation="gelu", eps=1e-6, distilled=False,
-        backbone=None, interpolate_offset=0.0, antialias=False, rng=None,
+        backbone=None, interpolate_offset=0.0, antialias=False, interpolate_mode="bicubic", final_norm=True, rng=None,
     ):  # fmt: skip
         _check_reading(pool, distilled)
         init.check_sizes(
@@ -178,7 +180,7 @@ class ViT(Module):
         rng = init.generator(rng)
         self.patch_size = pair(patch_size)
         self.backbone = backbone
-        self.grid = self._grid(*pair(image_size))
+        self.grid = self.grid_of(*pair(image_size))
         self.pool = pool
         self.prefix = (pool == "token") + bool(distilled)  # learned tokens before the patches
         self.cls_token = Parameter(small_normal((1, 1, width), rng)) if self.prefix else None
@@ -186,6 +188,7 @@ class ViT(Module):
         tokens = self.prefix + self.grid[0] * self.grid[1]
         self.pos_embed = Parameter(small_normal((1, tokens, width), rng))
         self.interpolate_offset, self.antialias = interpolate_offset, antialias
+        self.interpolate_mode = interpolate_mode
         channels = channels if backbone is None else backbone.channels[-1]
         self.patch_embed = PatchEmbed(channels, width, self.patch_size, rng)
         self.dropout = Dropout(dropout, rng=rng)
@@ -193,7 +196,7 @@ class ViT(Module):
             self.make_block(width, heads, mlp_ratio, dropout, attention_dropout, rate, activation, eps, rng)
             for rate in drop_path_rates(drop_path, depth)
         ]
-        self.norm = LayerNorm(width, eps)
+        self.norm = LayerNorm(width, eps) if final_norm else None
         self.head = self.head_dist = None
         if num_classes:
             self.head = Linear(width, num_classes, weight_init=small_normal, rng=rng)
@@ -237,14 +240,49 @@ class ViT(Module):
 
     def features(self, images):
         """The normalised tokens after the last block, (B, N, D): class and distillation token (if any), then patches."""
+        (z,) = self.tokens_after(images, [len(self.blocks)])
+        return z if self.norm is None else self.norm(z)
+
+    def tokens_after(self, images, blocks, without_prefix=False):
+        """The tokens after chosen blocks, not normalised: for models that read a ViT at several depths.
+
+        Parameters
+        ----------
+        images : ndarray or Tensor, shape (B, C, H, W)
+            H and W divisible by the patch side.
+        blocks : sequence of int
+            Numbers of blocks, counted from 1 and rising; 0 means the tokens before the first block.
+        without_prefix : bool, default False
+            Remove the class token and its like before the first block, after they got their position codes: no patch
+            attends to them.
+
+        Returns
+        -------
+        list of Tensor, each of shape (B, N, D)
+            One for each chosen block. The first ``prefix`` tokens (none with ``without_prefix``) belong to no patch; then the
+            patches in reading order.
+
+        Raises
+        ------
+        ValueError
+            If ``blocks`` does not rise from at least 0 to at most the depth.
+        """
         images = as_images("ViT", images)
-        grid = self._grid(*images.shape[2:])
+        if list(blocks) != sorted(set(blocks) & set(range(len(self.blocks) + 1))) or not len(blocks):
+            raise ValueError(
+                f"ViT: blocks must be rising numbers from 0 to {len(self.blocks)}, got {list(blocks)}"
+            )
+        grid = self.grid_of(*images.shape[2:])
         self.show(grid=lambda: np.array(grid))
         maps = images if self.backbone is None else self.backbone.features(images)[-1]
         z = self.with_positions(self.patch_embed(maps), grid)
-        for block in self.blocks:
+        z = z[:, self.prefix :] if without_prefix else z
+        found = [z] if 0 in blocks else []
+        for number, block in enumerate(self.blocks[: blocks[-1]], start=1):
             z = block(z)
-        return self.norm(z)
+            if number in blocks:
+                found.append(z)
+        return found
 
     def make_block(self, *sizes):
         """One encoder block, from the arguments of `Block`; a model with other blocks overrides it."""
@@ -264,11 +302,12 @@ class ViT(Module):
             len(learned),
             offset=self.interpolate_offset,
             antialias=self.antialias,
+            mode=self.interpolate_mode,
         )
         return self.dropout(z + table)
 
-    def _grid(self, height, width):
-        """The number of rows and columns of patches in an image."""
+    def grid_of(self, height, width):
+        """The number of rows and columns of patches in an image of so many pixels."""
         p, q = self.patch_size
         what = f"an image of {height} x {width} pixels"
         if self.backbone is not None:
