@@ -1,7 +1,7 @@
 """Segmenter: a ViT reads patches, and a second transformer compares them with a learned embedding of each class.
 
 Strudel, Garcia, Laptev and Schmid, "Segmenter: transformer for semantic segmentation", ICCV 2021, section 3. Slides
-``H/31-segmenter-architecture``, ``H/31-segmenter-backbones``, ``H/34-patch-size``.
+``H/30-segmentation-as-sequence``, ``H/31-segmenter``, ``H/31-segmenter-sizes``, ``H/34-patch-size``.
 Not here: the ViT (vit.py), the comparison (vision/class_masks.py), inference by windows (vision/sliding.py), training
 (recipes/).
 """
@@ -9,8 +9,7 @@ Not here: the ViT (vit.py), the comparison (vision/class_masks.py), inference by
 from minivis import ops
 from minivis.autograd import no_grad
 from minivis.models.common import as_images, published, small_normal
-from minivis.models.vit import Block, ViT
-from minivis.nn import LayerNorm, Linear, Module, Parameter, drop_path_rates, init
+from minivis.nn import LayerNorm, Linear, Module, Parameter, TransformerEncoderLayer, init
 from minivis.vision.class_masks import mask_decoder
 
 __all__ = ["Segmenter", "segmenter_base", "segmenter_large", "segmenter_small", "segmenter_tiny"]
@@ -43,20 +42,22 @@ class MaskTransformer(Module):
         D, the number of blocks, and of attention heads.
     mlp_ratio : float
         Width inside the MLPs, as a multiple of D.
-    dropout, drop_path : float
-        As in `ViT`; ``dropout`` also drops attention weights.
+    dropout : float
+        Probability of dropping, in training: of attention weights, inside the MLPs and after both branches.
     eps : float
         Epsilon of the norms.
     rng : numpy.random.Generator
         Draws the starting values.
     """
 
-    def __init__(self, inputs, num_classes, width, depth, heads, mlp_ratio, dropout, drop_path, eps, rng):
+    def __init__(self, inputs, num_classes, width, depth, heads, mlp_ratio, dropout, eps, rng):
         self.embed = Linear(inputs, width, weight_init=small_normal, rng=rng)
         self.class_tokens = Parameter(small_normal((num_classes, width), rng))
         self.blocks = [
-            Block(width, heads, mlp_ratio, dropout, dropout, rate, "gelu", eps, rng)
-            for rate in drop_path_rates(drop_path, depth)
+            TransformerEncoderLayer(
+                width, heads, round(width * mlp_ratio), dropout, "gelu", eps, norm_first=True, rng=rng
+            )
+            for _ in range(depth)
         ]
         self.norm = LayerNorm(width, eps)
         self.proj_patch = Parameter(init.normal((width, width), width**-0.5, rng))
@@ -103,8 +104,8 @@ class Segmenter(Module):
         Its width and heads; default those of the encoder.
     mlp_ratio : float, default 4
         Width inside its MLPs, as a multiple of its width.
-    dropout, drop_path : float, default 0
-        In the mask transformer. The authors train it with a dropout of 0.1, and its encoder with a drop path of 0.1.
+    dropout : float, default 0
+        In the mask transformer. The authors have 0.1, and a drop path of 0.1 in the encoder.
     eps : float, default 1e-5
         Epsilon of the decoder's norms.
     rng : numpy.random.Generator, int or None
@@ -118,8 +119,8 @@ class Segmenter(Module):
 
     References
     ----------
-    Strudel et al. 2021, section 3; the authors' code for padding. Slides ``H/31-segmenter-architecture``,
-    ``H/31-segmenter-backbones``, ``H/34-patch-size``.
+    Strudel et al. 2021, section 3; the authors' code for padding. Slides ``H/30-segmentation-as-sequence``,
+    ``H/31-segmenter``, ``H/31-segmenter-sizes``, ``H/33-class-embeddings-cluster``, ``H/34-patch-size``.
 
     Examples
     --------
@@ -133,7 +134,7 @@ class Segmenter(Module):
 
     def __init__(
         self, encoder, num_classes, decoder="mask", decoder_depth=2, decoder_width=None, decoder_heads=None, mlp_ratio=4.0,
-        dropout=0.0, drop_path=0.0, eps=1e-5, rng=None,
+        dropout=0.0, eps=1e-5, rng=None,
     ):  # fmt: skip
         if decoder not in ("mask", "linear"):
             raise ValueError(f'Segmenter: decoder must be "mask" or "linear", got {decoder!r}')
@@ -152,14 +153,14 @@ class Segmenter(Module):
             self.decoder = LinearDecoder(inputs, num_classes, rng)
         else:
             self.decoder = MaskTransformer(
-                inputs, num_classes, width, decoder_depth, heads, mlp_ratio, dropout, drop_path, eps, rng
+                inputs, num_classes, width, decoder_depth, heads, mlp_ratio, dropout, eps, rng
             )
 
     def forward(self, images):
         """Score every class at every pixel.
 
         Inside `looking`, it shows ``masks`` (B, K, h, w), the scores of the patches, and the attention weights of encoder
-        and decoder: ``encoder.blocks.0.attn.weights``, ``decoder.blocks.0.attn.weights``, ... In the decoder the classes
+        and decoder: ``encoder.blocks.0.attn.weights``, ``decoder.blocks.0.self_attn.weights``, ... In the decoder the classes
         are the last K tokens.
 
         Parameters
@@ -214,6 +215,8 @@ def _build(
     distilled=False, **options,
 ):  # fmt: skip
     """A Segmenter on a new ViT."""
+    from minivis.models.vit import ViT
+
     encoder = ViT(
         image_size, patch_size, width, depth, heads, num_classes=0, drop_path=drop_path, eps=1e-5, distilled=distilled,
         rng=rng,

@@ -40,6 +40,8 @@ INPUTS = {  # name -> the shape of the published input, where it is another
     "sngan32_discriminator": (1, 3, 32, 32),
     **dict.fromkeys(("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn"), (1, 3, 800, 800)),
     "vit_hybrid_b16": (1, 3, 384, 384),
+    **dict.fromkeys(("segmenter_tiny", "segmenter_small", "segmenter_base"), (1, 3, 512, 512)),
+    "segmenter_large": (1, 3, 640, 640),
     "segnet": (1, 3, 360, 480),
     "unet": (1, 1, 572, 572),
     **{
@@ -109,6 +111,7 @@ PUBLISHED = {
     "fcn8s": Published(),
     "fcn_resnet50": Published(),
     "fcn_resnet101": Published(),
+    **{f"segmenter_{size}": Published() for size in ("tiny", "small", "base", "large")},
     "segnet": Published(),
     "unet": Published(),
     "mae_b16": Published("111,907,840", None, MAE),

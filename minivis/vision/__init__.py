@@ -30,6 +30,7 @@ from minivis.vision.regions import *
 from minivis.vision.regression import *
 from minivis.vision.rois import *
 from minivis.vision.run_lengths import *
+from minivis.vision.sliding import *
 from minivis.vision.steering import *
 from minivis.vision.suppression import *
 from minivis.vision.tubelets import *

@@ -1,7 +1,7 @@
 """mask_decoder: how much each patch is like each class, as Segmenter's decoder ends.
 
 Strudel et al., "Segmenter: transformer for semantic segmentation", ICCV 2021, section 3.2. Slide
-``H/31-segmenter-architecture``.
+``H/31-segmenter``.
 Not here: the transformer before it (models/segmenter.py), scores of masks and classes of queries (panoptic.py).
 """
 
@@ -50,7 +50,7 @@ def mask_decoder(patches, classes, w_patch, w_class, gamma, beta, eps=1e-5):
     References
     ----------
     Strudel et al. 2021, section 3.2; the authors' code for the norm over the classes. Slide
-    ``H/31-segmenter-architecture``.
+    ``H/31-segmenter``.
 
     Examples
     --------
