@@ -109,7 +109,7 @@ def noticed(maps):
 encoder = segmenter.encoder
 with mv.no_grad(), nn.looking(unet) as seen:
     unet(pair)
-    z = encoder.with_positions(encoder.patch_embed(mv.Tensor(pair)), encoder._grid(64, 64))
+    z = encoder.with_positions(encoder.patch_embed(mv.Tensor(pair)), encoder.grid)
     reached = {"ViT": [noticed(z.numpy())], "U-Net": [noticed(seen[f"down{n}"]) for n in range(5)]}
     for block in encoder.blocks:
         z = block(z)
@@ -185,16 +185,12 @@ in_layers = layers * (12 * d**2 + 13 * d)
 before = (16 * 16 * 3 + 1) * d + d + (1 + (side // 16) ** 2) * d  # patches, class token, positions
 print(f"layers {in_layers:,} + embedding and positions {before:,} = {in_layers + before:,}")
 with nn.init.skip_init():  # sizes only: no weights are drawn
-    vit = ViT(side, 16, d, layers, 16, num_classes=0)
-    whole = mv.models.setr_naive(150)
-counted = sum(p.size for p in vit.parameters()) - 2 * d  # SETR leaves out the last norm
+    counted = sum(p.size for p in mv.models.setr_naive(150).encoder.parameters())
 assert in_layers + before == counted == 304_147_456
-assert sum(p.size for p in whole.encoder.parameters()) in (counted, counted + 2 * d)
-del vit, whole
 
 with mv.no_grad():
-    Y = setr.encoder.features(images[:2]).numpy()
-print(f"our small one: {Y.shape[1] - setr.encoder.prefix} tokens of {Y.shape[2]} numbers for an image of 64 x 64")
+    Y = setr.encoder.features(images[:2]).numpy()[:, setr.encoder.prefix :]
+print(f"the small one of this chapter: {Y.shape[1]} tokens of {Y.shape[2]} numbers for an image of 64 x 64")
 
 # %% [markdown]
 # ### Another size, the same network
@@ -218,9 +214,9 @@ pictures = []
 for codes, grid in ((table, (rows, columns)), (wide, (rows, 3 * columns // 2))):
     parts = (codes[0, encoder.prefix :] - flat.mean(axis=0)) @ directions[:3].T  # (L, 3)
     pictures += list(parts.T.reshape(3, *grid))
-panorama = shapes.scene(5, size=(64, 96)).image
-answer = named_by(setr, panorama[None])
-assert answer.shape == (1, 64, 96)
+assert named_by(setr, shapes.scene(5, size=(64, 96)).image[None]).shape == (1, 64, 96)
+
+# %% tags=["slide:A/74-setr-keeps-resolution"]
 viz.images(
     pictures,
     titles=[f"direction {n}, {size}" for size in ("64 x 64", "64 x 96") for n in (1, 2, 3)],
@@ -279,9 +275,924 @@ viz.semantic_maps(
     names=shapes.CLASSES,
     title="The truth, seen through patches and enlarged in one step",
     caption="From left to right: the classes of the pixels, and what is left of them if only the shares in each patch are known. With "
-    "patches of 4 the points of the star become round; with patches of 16 the small star is gone.",
+    "patches of 4 the points of the stars are lost, with patches of 8 the two stars are one blot, and with patches of 16 no outline is left.",
 )
 
 # %% [markdown]
 # This is no law of nature: a token has many numbers, and a decoder may learn from them where in the patch a border runs.
 # That is what the larger decoders are for. But it shows what a single bilinear step can lose.
+
+# %% [markdown]
+# ## One: the naive decoder
+#
+# Slide `A/76-naive-decoder`. Two $1 \times 1$ convolutions with a ReLU between them, then one bilinear enlargement to the full
+# size; the loss is the cross-entropy of each pixel. A $1 \times 1$ convolution multiplies each token by a matrix, so until the
+# enlargement nothing passes from token to token. We write it for one sequence. (The published code has a norm before, and
+# batch norm after the first convolution.)
+
+# %% tags=["slide:A/76-naive-decoder"]
+
+
+def naive_loops(tokens, height, width, first, second):
+    """(L, d) -> scores (K, h, w) of the patches: token by token."""
+    scores = np.zeros((len(second), height, width))
+    for i in range(height):
+        for j in range(width):
+            x = tokens[i * width + j]
+            scores[:, i, j] = second @ np.maximum(first @ x, 0)
+    return scores
+
+
+height, width = 3, 5  # not a square
+tokens = rng.standard_normal((height * width, 8))
+first, second = rng.standard_normal((6, 8)), rng.standard_normal((4, 6))
+scores = naive_loops(tokens, height, width, first, second)
+as_map = tokens.T.reshape(1, 8, height, width)  # (1, d, h, w)
+hidden = ops.relu(ops.conv2d(as_map, first[:, :, None, None]))
+np.testing.assert_allclose(ops.conv2d(hidden, second[:, :, None, None])[0], scores)
+large = ops.interpolate(scores[None], (48, 80), mode="bilinear")  # 16 times as large
+loss = ops.cross_entropy(large, rng.integers(0, 4, (1, 48, 80)))  # of each pixel, then the mean
+assert large.shape == (1, 4, 48, 80) and loss.shape == ()
+
+# %% [markdown]
+# A small fact that saves much work: **a $1 \times 1$ convolution may be exchanged with the enlargement.** One mixes the
+# channels of a place, the other the places of a channel. So scores are computed for the few patches, not for the many pixels.
+# A ReLU may not be exchanged: the mean of two numbers of which one is cut to zero is not the mean cut to zero.
+
+# %% tags=["slide:A/76-naive-decoder"]
+
+
+def enlarge(x):
+    return ops.interpolate(x, (12, 20), mode="bilinear")
+
+
+kernel = second[:, :, None, None]
+np.testing.assert_allclose(ops.conv2d(enlarge(hidden), kernel), enlarge(ops.conv2d(hidden, kernel)))
+signed = ops.conv2d(as_map, first[:, :, None, None])
+apart = abs(ops.relu(enlarge(signed)) - enlarge(ops.relu(signed))).max()
+print(f"convolution and enlargement: the same in both orders; ReLU and enlargement: up to {apart:.1f} apart")
+assert apart > 0.1
+
+# %% [markdown]
+# ## Two: progressive upsampling
+#
+# Slide `A/77-progressive-upsampling`. One large step is noisy: the decoder cannot correct what the enlargement blurs. So PUP
+# alternates a $3 \times 3$ convolution with an enlargement by **two**. From $\frac{H}{16}$ to $H$ these are four steps. Here is the
+# head of the published size for 19 classes, with its parameters counted by hand. The last $1 \times 1$ convolution is the
+# classifier.
+
+# %% tags=["slide:A/77-progressive-upsampling"]
+norm = 2 * 1024  # of the tokens
+convolutions = (9 * 1024 * 256 + 256) + 3 * (9 * 256 * 256 + 256)
+batch_norms, classifier = 4 * 2 * 256, 256 * 19 + 19
+with nn.init.skip_init():
+    head = mv.models.setr.PUPHead(1024, 19)
+print(f"{norm:,} + {convolutions:,} + {batch_norms:,} + {classifier:,} parameters")
+assert norm + convolutions + batch_norms + classifier == 4_138_771
+assert sum(p.size for p in head.parameters()) == 4_138_771
+
+small = mv.models.setr.PUPHead(8, 4, channels=6).eval()
+with mv.no_grad(), nn.looking(small) as seen:
+    scores = small(tokens[None].astype(np.float32), (height, width)).numpy()
+print("maps:", ", ".join(" x ".join(map(str, seen[f"map{n}"].shape[1:])) for n in range(4)), end="")
+print(" -> scores", " x ".join(map(str, scores.shape[1:])))
+assert scores.shape == (1, 4, 16 * height, 16 * width)
+
+# %% [markdown]
+# Now without the library: norm, reshape, then convolution, ReLU and enlargement in turn. At the end the scores have sixteen times
+# the rows and columns of the grid of patches, also if the grid is not square.
+
+# %% tags=["slide:A/77-progressive-upsampling"]
+
+
+def pup_by_hand(tokens, grid, head):
+    """Tokens (B, L, d) of a grid -> scores (B, K, 16 h, 16 w), as the slide draws it."""
+    x = head.norm(mv.Tensor(tokens)).numpy()
+    B, _, d = x.shape
+    x = x.transpose(0, 2, 1).reshape(B, d, *grid)  # (B, d, h, w)
+    for conv, norm in zip(head.convs, head.norms, strict=True):
+        x = ops.conv2d(x, conv.weight.numpy(), conv.bias.numpy(), padding=1)
+        x = np.maximum(norm(mv.Tensor(x)).numpy(), 0)
+        x = ops.interpolate(x, (2 * x.shape[2], 2 * x.shape[3]), mode="bilinear")
+    return ops.conv2d(x, head.classifier.weight.numpy(), head.classifier.bias.numpy())
+
+
+with mv.no_grad():
+    by_hand = pup_by_hand(tokens[None].astype(np.float32), (height, width), small)
+np.testing.assert_allclose(by_hand, scores, atol=1e-5)
+print("classifier after the last enlargement or before it: the same scores")
+
+# %% [markdown]
+# ## Three: multi-level aggregation
+#
+# Slide `A/78-multi-level-aggregation`. In a CNN the maps of several depths have several resolutions, and a feature pyramid
+# joins them. In a ViT the tokens of **all** layers have the same resolution, so layers can be joined without any enlargement.
+# MLA takes the tokens of $M$ layers at equal distances, of $L_e$ layers the numbers
+# $\frac{L_e}{M}, 2\frac{L_e}{M}, \ldots, M\frac{L_e}{M}$.
+
+# %% tags=["slide:A/78-multi-level-aggregation"]
+
+
+def evenly_spaced(L_e, M):
+    """The numbers of the layers that are read, counted from 1."""
+    return [m * L_e // M for m in range(1, M + 1)]
+
+
+assert evenly_spaced(24, 4) == [6, 12, 18, 24]
+mla = mv.models.SETR(ViT(64, 8, 32, 8, 4, num_classes=0, rng=1), K, "mla", channels=16, rng=2).eval()
+assert list(mla.taken) == evenly_spaced(8, 4) == [2, 4, 6, 8]
+with mv.no_grad():
+    levels = [z.numpy() for z in mla.encoder.tokens_after(images[3:4], mla.taken)]
+print("tokens of the layers", mla.taken, "have the shapes", [z.shape for z in levels])
+assert len({z.shape for z in levels}) == 1
+
+# %% [markdown]
+# Slide `A/79-multi-level-streams`. Each of the $M$ **streams** makes a map of the tokens of its layer: $\frac{H}{N} \times
+# \frac{W}{N}$ cells with $d_m$ channels. (The slide writes $W / H$; it is $W / N$.) The class token belongs to no place and is
+# dropped. Token $n$ goes to row $\lfloor n / w \rfloor$ and column $n \bmod w$.
+
+# %% tags=["slide:A/79-multi-level-streams"]
+
+
+def map_loops(tokens, height, width):
+    """(L, d) -> (d, h, w), token by token."""
+    out = np.zeros((tokens.shape[1], height, width), tokens.dtype)
+    for n, token in enumerate(tokens):
+        out[:, n // width, n % width] = token
+    return out
+
+
+np.testing.assert_array_equal(map_loops(tokens, height, width), as_map[0])  # the grid of 3 x 5
+streams = []
+for z in levels:
+    patches = z[:, mla.encoder.prefix :]  # without the class token: (1, 64, 32)
+    streams.append(patches.transpose(0, 2, 1).reshape(1, 32, 8, 8))
+    np.testing.assert_array_equal(streams[-1][0], map_loops(patches[0], 8, 8))
+print(f"{len(streams)} streams of {' x '.join(map(str, streams[0].shape[1:]))}: 64 / 8 = 8 rows and columns")
+
+# %% [markdown]
+# Slide `A/80-multi-level-convolutions`. A stream has three convolutions, $1 \times 1$, $3 \times 3$ and $3 \times 3$, and is
+# enlarged by four at the end. After the first convolution the streams are **added from the top down**: the deepest layer is passed
+# to all others, the shallowest keeps to itself. (The slide halves the channels at the first and third convolution. In the
+# published code the channels go 1024, 256, 256, 128, 128: the first makes a quarter of them.) Slide
+# `A/81-multi-level-fusion`. After each sum comes a further $3 \times 3$ convolution.
+
+# %% tags=["slide:A/80-multi-level-convolutions", "slide:A/81-multi-level-fusion"]
+
+
+def fuse_loops(maps, laterals, convs):
+    """From the deepest to the shallowest: add what comes from above, convolve the sum."""
+    fused = [None] * len(maps)
+    above = 0
+    for level in reversed(range(len(maps))):
+        above = laterals[level](maps[level]) + above  # 1 x 1, then the sum
+        fused[level] = convs[level](above)  # 3 x 3
+    return fused
+
+
+head = mla.head
+with mv.no_grad():
+    normed = [norm(mv.Tensor(z[:, mla.encoder.prefix :])) for norm, z in zip(head.norms, levels, strict=True)]
+    maps = [z.transpose(0, 2, 1).reshape(1, 32, 8, 8) for z in normed]
+    by_loops = fuse_loops(maps, head.laterals, head.convs)
+    fused = mv.models.setr.mla_fuse(maps, head.laterals, head.convs)
+for ours, its in zip(by_loops, fused, strict=True):
+    np.testing.assert_allclose(ours.numpy(), its.numpy(), atol=1e-6)
+print("a stream after the sum and its convolution:", fused[0].shape)
+
+# %% [markdown]
+# To see who reaches whom, we let the maps be numbers and the convolutions do nothing: 1 for the shallowest layer, then 10, 100
+# and 1000.
+
+# %% tags=["slide:A/81-multi-level-fusion"]
+nothing = [lambda x: x] * 4
+assert mv.models.setr.mla_fuse([1, 10, 100, 1000], nothing, nothing) == [1111, 1110, 1100, 1000]
+with mv.no_grad():
+    narrow = [narrow(x).numpy() for narrow, x in zip(head.narrow, fused, strict=True)]
+    grown = [ops.interpolate(x, (32, 32), mode="bilinear", align_corners=True) for x in narrow]  # x 4
+    joined = np.concatenate(grown, axis=1)  # side by side
+    scores = head.classifier(mv.Tensor(joined)).numpy()
+    full = ops.interpolate(scores, (64, 64), mode="bilinear")
+    np.testing.assert_allclose(full, mla(images[3:4]).numpy(), atol=1e-5)
+print("streams", [x.shape[1:] for x in grown], "-> joined", joined.shape[1:], "-> scores", full.shape[1:])
+channels = head.narrow[0][0].weight.shape
+assert channels[0] * 2 == channels[1] == 16 and joined.shape[1] == 4 * channels[0]
+
+# %% [markdown]
+# ### One encoder, three decoders
+#
+# Slide `A/82-setr-architecture`. The paper's drawing has one encoder and two decoders. Here are the parts of the small `setr-shapes`, and then
+# its head and the head of an MLA with the same sizes. All three are drawn from the models.
+
+# %% tags=["slide:A/82-setr-architecture"]
+viz.architecture(setr, (1, 3, 64, 64), closed=["encoder"])
+
+# %% tags=["slide:A/82-setr-architecture"]
+width = setr.encoder.pos_embed.shape[2]
+heads = {
+    "naive": mv.models.setr.NaiveHead(width, K, 64),
+    "PUP": mv.models.setr.PUPHead(width, K, 64, convs=3),
+    "MLA": mv.models.setr.MLAHead(width, K, 4, 64),
+}
+Y = np.zeros((1, 64, width), np.float32)  # tokens of a grid of 8 x 8
+for name, head in heads.items():
+    with mv.no_grad():
+        out = head([Y] * 4 if name == "MLA" else Y, (8, 8))
+    count = sum(p.size for p in head.parameters())
+    print(f"{name:6} {count:9,} parameters, tokens 8 x 8 -> scores {out.shape[2]} x {out.shape[3]}")
+published = {"naive": 304_450_966, "pup": 308_319_894, "mla": 310_030_486}
+for name, expected in published.items():
+    with nn.init.skip_init():
+        count = sum(p.size for p in getattr(mv.models, f"setr_{name}")(150).parameters())
+    print(f"published size, {name:5}: {count:,}, of which {count - 304_147_456:,} in the decoder")
+    assert count == expected
+viz.architecture(heads["PUP"], (Y, (8, 8)))
+
+# %% [markdown]
+# The encoder has 304 million parameters, and the largest decoder less than six million. (The paper prints 305.67, 318.31 and
+# 310.57 million. The first and the last are near our counts for images of 768 pixels and 19 classes; 318.31 we could not
+# reproduce.)
+
+# %% [markdown]
+# ## Segmenter: a token for each class
+#
+# Slide `H/31-segmenter`. **Segmenter** (Strudel et al., 2021) has a ViT as its encoder too,
+#
+# $$a_{i-1} = \text{MSA}(\text{LN}(z_{i-1})) + z_{i-1}, \qquad z_i = \text{MLP}(\text{LN}(a_{i-1})) + a_{i-1},$$
+#
+# but no convolution in its decoder. The **mask transformer** has $K$ learned vectors, one **class embedding** for each class.
+# They join the patches as further tokens, and all go through two more blocks together. So the embedding of "star" can look at the image before
+# it decides, and patches can look at the classes. At the end each patch $z'_M$ is compared with each class $c$:
+#
+# $$\text{Masks}(z'_M, c) = z'_M\, c^\top .$$
+#
+# For each class this is one number for each patch, a small mask. A bilinear enlargement brings it to the pixels.
+
+# %% tags=["slide:H/31-segmenter"]
+viz.architecture(segmenter, (1, 3, 64, 64), closed=["encoder"])
+
+# %% [markdown]
+# The published code compares in four steps. Patches and classes are each multiplied by a matrix of their own. Both are divided by
+# their lengths, so that the product is the **cosine** of their angle. Then the $K$ cosines of a patch get a **layer norm**:
+# $y_k = \gamma_k \frac{c_k - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta_k$. With loops, without, and as in the library:
+
+# %% tags=["slide:H/31-segmenter"]
+
+
+def mask_loops(patches, classes, w_patch, w_class, gamma, beta, eps=1e-5):
+    """(N, D) and (K, D) -> (K, N): patch by patch, class by class."""
+    masks = np.zeros((len(classes), len(patches)))
+    for n, patch in enumerate(patches):
+        x = patch @ w_patch
+        for k, embedding in enumerate(classes):
+            c = embedding @ w_class
+            masks[k, n] = x @ c / np.sqrt((x @ x) * (c @ c))  # cosine
+        centred = masks[:, n] - masks[:, n].mean()
+        masks[:, n] = gamma * centred / np.sqrt((centred**2).mean() + eps) + beta
+    return masks
+
+
+# %% tags=["slide:H/31-segmenter"]
+patches, classes = rng.standard_normal((2, 12, 6)), rng.standard_normal((2, 4, 6))
+w_patch, w_class = rng.standard_normal((2, 6, 6))
+gamma, beta = rng.uniform(0.5, 2, 4), rng.standard_normal(4)
+x, c = patches @ w_patch, classes @ w_class
+x, c = (v / np.linalg.norm(v, axis=-1, keepdims=True) for v in (x, c))
+cosines = x @ c.swapaxes(1, 2)  # (B, N, K)
+centred = cosines - cosines.mean(axis=-1, keepdims=True)
+normed = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5)
+at_once = (gamma * normed + beta).swapaxes(1, 2)  # (B, K, N)
+library = mv.vision.mask_decoder(patches, classes, w_patch, w_class, gamma, beta)
+np.testing.assert_allclose(at_once, library)
+np.testing.assert_allclose(mask_loops(patches[0], classes[0], w_patch, w_class, gamma, beta), library[0])
+assert mv.laws.judge("mask_decoder", mv.vision.mask_decoder).passed
+
+# %% [markdown]
+# **What the norm does.** A cosine lies between -1 and 1. As logits of a softmax such small numbers would never give a sure
+# answer: with $K = 9$ classes, a cosine of 1 against 0 for all others gives a probability of only 25 %. The norm stretches
+# the cosines of each patch to variance 1, and $\gamma$ can stretch them further. It keeps their order. With two classes the order is all that is left:
+
+# %% tags=["slide:H/31-segmenter"]
+patch = np.array([0.9, 0.1, np.sqrt(1 - 0.9**2 - 0.1**2)])  # length 1
+two = np.eye(3)[:2]  # so its cosines with the two classes are 0.9 and 0.1
+scores = mv.vision.mask_decoder(patch[None, None], two[None], np.eye(3), np.eye(3), np.ones(2), np.zeros(2))
+mean, deviation = 0.5, 0.4  # of 0.9 and 0.1
+by_hand = (0.9 - mean) / np.sqrt(deviation**2 + 1e-5)
+print(f"two classes: {scores[0, 0, 0]:.6f} and {scores[0, 1, 0]:.6f}; by hand {by_hand:.6f}")
+assert [round(float(y), 6) for y in scores[0, :, 0]] == [0.999969, -0.999969] and round(by_hand, 6) == 0.999969
+sure = np.e / (np.e + 8)
+print(f"without the norm, a cosine of 1 against eight of 0 is a probability of {sure:.0%}")
+assert 0.25 < sure < 0.26
+for c in (0.1, 7.0):  # the length of a vector does not count
+    longer = mv.vision.mask_decoder(c * patches, classes, w_patch, w_class, gamma, beta)
+    np.testing.assert_allclose(longer, library)
+
+# %% [markdown]
+# The authors' baseline is the **linear decoder**: one linear layer on each patch, $K$ scores, no class embeddings. In the table
+# below both are compared.
+#
+# ### Sizes
+#
+# Slide `H/31-segmenter-sizes`. The table lists 6, 22, 86 and 307 million parameters. These are encoders. 307M is
+# ViT-L/32; the ViT-L/16 of Segmenter has 304 million. The mask decoder comes on top.
+
+# %% tags=["slide:H/31-segmenter-sizes"]
+table = {"tiny": (12, 192, 3), "small": (12, 384, 6), "base": (12, 768, 12), "large": (24, 1024, 16)}
+encoders = {"tiny": 5_683_392, "small": 21_983_616, "base": 86_434_560, "large": 304_739_328}
+decoders = {"tiny": 1_029_996, "small": 4_050_348, "base": 16_063_020, "large": 28_495_148}
+for name, (layers, width, heads) in table.items():
+    with nn.init.skip_init():
+        model = getattr(mv.models, f"segmenter_{name}")(150)
+    parts = [sum(p.size for p in part.parameters()) for part in (model.encoder, model.decoder)]
+    print(f"{name:6} {layers} layers, width {width:4}, {heads:2} heads: encoder {parts[0]:11,} + mask decoder {parts[1]:10,}")
+    block = model.encoder.blocks[0]
+    assert (len(model.encoder.blocks), block.norm1.weight.shape[0], block.attn.num_heads) == (layers, width, heads)
+    assert parts == [encoders[name], decoders[name]]
+del model
+assert [round(encoders[name] / 1e6) for name in table] == [6, 22, 86, 305]  # the slide: 6, 22, 86, 307
+
+# %% [markdown]
+# ## Your own Segmenter
+#
+# A small Segmenter from the library's parts: `Block` is an encoder block of [08](08_vit.ipynb), norm, attention, norm, MLP. The
+# encoder is given from outside. Read `forward` with the shapes at its right; the four steps of the comparison are its
+# second half.
+
+# %%
+from minivis.models.vit import Block
+
+
+class MySegmenter(nn.Module):
+    """Images (B, 3, H, W) to logits (B, K, H, W)."""
+
+    def __init__(self, encoder, num_classes, depth, heads, rng):
+        width = encoder.pos_embed.shape[2]
+        self.encoder = encoder
+        self.project = nn.Linear(width, width, rng=rng)
+        start = 0.02 * rng.standard_normal((1, num_classes, width))
+        self.class_embeddings = nn.Parameter(start.astype(np.float32))
+        sizes = {"mlp_ratio": 2.0, "dropout": 0.0, "attention_dropout": 0.0, "drop_path": 0.0}
+        self.blocks = [
+            Block(width, heads, **sizes, activation="gelu", eps=1e-5, rng=rng) for _ in range(depth)
+        ]
+        self.norm = nn.LayerNorm(width)
+        self.of_patches = nn.Linear(width, width, bias=False, rng=rng)
+        self.of_classes = nn.Linear(width, width, bias=False, rng=rng)
+        self.mask_norm = nn.LayerNorm(num_classes)
+
+    def forward(self, images):
+        return self.decode(self.encoder.features(images)[:, self.encoder.prefix :], images.shape[2:])
+
+    def decode(self, patches, size):
+        (B, N, D), (H, W) = patches.shape, size
+        K = self.class_embeddings.shape[1]
+        embeddings = ops.broadcast_to(self.class_embeddings, (B, K, D))
+        z = ops.concatenate([self.project(patches), embeddings], axis=1)  # (B, N + K, D)
+        for block in self.blocks:
+            z = block(z)
+        z = self.norm(z)
+        x = self.of_patches(z[:, :N])  # (B, N, D)
+        c = self.of_classes(z[:, N:])  # (B, K, D)
+        x = x / (x * x).sum(axis=2, keepdims=True) ** 0.5
+        c = c / (c * c).sum(axis=2, keepdims=True) ** 0.5
+        masks = self.mask_norm(x @ c.transpose(0, 2, 1)).transpose(0, 2, 1)  # (B, K, N)
+        P, Q = self.encoder.patch_size
+        masks = masks.reshape(B, K, H // P, W // Q)
+        return ops.interpolate(masks, (H, W), mode="bilinear")
+
+
+# %% [markdown]
+# Before the training, one check: with the same weights it gives the same numbers as the library's.
+
+# %%
+theirs = mv.models.Segmenter(ViT(32, 8, 16, 2, 2, num_classes=0, rng=0), K, decoder_depth=1, mlp_ratio=2, rng=1)
+mine = MySegmenter(theirs.encoder, K, 1, 2, np.random.default_rng(0))
+decoder = theirs.decoder
+pairs = [(mine.project, decoder.embed), (mine.norm, decoder.norm), (mine.mask_norm, decoder.mask_norm)]
+for ours, its in [*pairs, *zip(mine.blocks, decoder.blocks, strict=True)]:
+    for p, q in zip(ours.parameters(), its.parameters(), strict=True):
+        p.data = q.data
+mine.class_embeddings.data = decoder.class_tokens.data[None]
+mine.of_patches.weight.data = decoder.proj_patch.data.T  # Linear multiplies by the transposed weight
+mine.of_classes.weight.data = decoder.proj_class.data.T
+with mv.no_grad():
+    np.testing.assert_allclose(
+        mine(images[:2, :, :32, :32]).numpy(), theirs(images[:2, :, :32, :32]).numpy(), atol=1e-4
+    )
+
+# %% [markdown]
+# Now the training. SETR and Segmenter both begin with an encoder that was trained before, on millions of photos. We have none
+# for photos, but we have one that has looked at scenes without any labels: the encoder of `mae-shapes`
+# ([09](09_masked_modelling.ipynb)), whose patches have $8 \times 8$ pixels. As in chapter 16, a pixel of an object counts as
+# much as four of the ground.
+
+# %%
+
+
+def as_mae(images):
+    """mae-shapes wants pixels around 0."""
+    return (images - 0.5) * 4
+
+
+drawn = [shapes.scene(5_000_000_000_000 + i) for i in range(800)]  # numbers that nothing else uses
+inputs = np.stack([s.image for s in drawn])
+labels = np.stack([s.semantic for s in drawn])
+weights = np.where(labels < len(shapes.THINGS), 4, 1).astype(np.float32)
+
+
+def learn(model, scores, steps, lr, batch=8):
+    """Train a model; `scores(rows)` are its logits for scenes of these numbers. Returns the losses."""
+    optimiser = optim.AdamW(model, lr=lr, schedule=optim.one_cycle(steps, warmup=0.1))
+    losses = []
+    for _ in range(steps):
+        rows = rng.integers(0, len(drawn), batch)
+        optimiser.zero_grad()
+        each = ops.cross_entropy(scores(rows), labels[rows], reduction="none")  # (B, H, W)
+        loss = (each * (weights[rows] / weights[rows].sum())).sum()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    return losses
+
+
+# %%
+start = time.process_time()
+mine = MySegmenter(mv.load("mae-shapes").encoder, K, 1, 4, np.random.default_rng(0))
+losses = learn(mine, lambda rows: mine(as_mae(inputs[rows])), 300, 2e-3)
+first_answers = named_by(mine, as_mae(images))
+print(f"{time.process_time() - start:.0f} s of one core; loss {losses[0]:.2f} -> {np.mean(losses[-50:]):.2f}")
+print(f"mIoU on 100 new scenes: {miou(first_answers, truth):.2f}")
+assert np.mean(losses[-50:]) < 0.6 * losses[0]
+
+# %% [markdown]
+# The grounds are right, the shapes are not: an encoder needs more than ten seconds to tell a star from a triangle. So give
+# **the same decoder** a better encoder, that of the trained `segmenter-shapes`, and do not change it any more. Then its tokens
+# are computed once, and only your decoder learns.
+
+# %%
+start = time.process_time()
+encoder = segmenter.encoder
+with mv.no_grad():
+    tokens = np.concatenate(
+        [encoder.features(inputs[i : i + 50]).numpy()[:, encoder.prefix :] for i in range(0, len(inputs), 50)]
+    )
+second = MySegmenter(encoder, K, 1, 4, np.random.default_rng(0))
+losses = learn(second, lambda rows: second.decode(mv.Tensor(tokens[rows]), (64, 64)), 150, 2e-3)
+second_answers = named_by(second, images)
+print(f"{time.process_time() - start:.0f} s of one core; loss {losses[0]:.2f} -> {np.mean(losses[-50:]):.2f}")
+found = [miou(named, truth) for named in (first_answers, second_answers)]
+print(f"mIoU on 100 new scenes: {found[1]:.2f}, with the first encoder {found[0]:.2f}")
+assert found[1] > found[0] + 0.1
+
+# %%
+three = [1, 2, 3]
+viz.semantic_maps(
+    [*truth[three], *first_answers[three], *second_answers[three]],
+    images[three],
+    titles=[*["scene"] * 3, *["truth"] * 3, *["encoder without labels"] * 3, *["trained encoder"] * 3],
+    names=shapes.CLASSES,
+    columns=3,
+    size=1.9,
+    title="Your decoder on two encoders",
+    caption="CAPTION",
+)
+
+# %% [markdown]
+# A decoder of one block does not recognise shapes; it reads what the encoder has found. This is why both papers spend
+# nearly all their parameters, and all their pretraining, on the encoder.
+
+# %% [markdown]
+# ## A trained Segmenter, from inside
+#
+# `segmenter-shapes` is in the package. We look at its masks before the enlargement: one small map for each class.
+
+# %%
+with mv.no_grad(), nn.looking(segmenter) as seen:
+    segmenter(images)
+masks = seen["masks"]  # (100, K, h, w)
+there = np.unique(truth[3])
+viz.images(
+    [images[3], *masks[3]],
+    titles=["scene", *(f"{name}{' (is there)' if k in there else ''}" for k, name in enumerate(shapes.CLASSES))],
+    columns=5,
+    size=1.7,
+    title="The masks of segmenter-shapes",
+    caption="Each small map is the score of one class for each patch, bright is high, each on its own scale. CAPTION",
+)
+
+# %% [markdown]
+# ### The field of view adapts
+#
+# Slide `H/32-field-of-view-adapts`. The paper shows attention maps of patches on large and small objects: on a large one, the patch
+# looks at all of the object; on a small one, only at its surroundings. We look at the middle of a large and of a small object in
+# one scene, and then measure it on all objects: the mean distance at which the patch in the middle of an object looks, by the
+# object's size.
+
+# %% tags=["slide:H/32-field-of-view-adapts"]
+grid, P = segmenter.encoder.grid, segmenter.encoder.patch_size[0]
+skipped = segmenter.encoder.prefix
+depth = len(segmenter.encoder.blocks)
+attention = [seen[f"encoder.blocks.{n}.attn.weights"][:, :, skipped:, skipped:] for n in range(depth)]
+y, x = (axis.ravel() for axis in np.meshgrid(*(P * (np.arange(n) + 0.5) for n in grid), indexing="ij"))
+
+
+def middle_patch(mask):
+    """The patch that holds the pixel of an object that is nearest to the object's centre."""
+    rows, columns = np.nonzero(mask)
+    nearest = ((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2).argmin()
+    return rows[nearest] // P * grid[1] + columns[nearest] // P
+
+
+# %% tags=["slide:H/32-field-of-view-adapts"]
+areas, looks = [], []
+for b, scene in enumerate(scenes):
+    for mask in scene.masks:
+        q = middle_patch(mask)
+        away = np.hypot(y - y[q], x - x[q])
+        each = [(a[b, :, q] * away).sum(axis=1) / a[b, :, q].sum(axis=1) for a in attention]  # by head
+        areas.append(mask.sum())
+        looks.append([distances.mean() for distances in each])
+areas, looks = np.array(areas), np.array(looks)  # (objects,), (objects, depth)
+small, large = areas <= np.quantile(areas, 1 / 3), areas >= np.quantile(areas, 2 / 3)
+for n in range(depth):
+    print(f"block {n + 1}: small objects {looks[small, n].mean():.1f} px, large ones {looks[large, n].mean():.1f} px")
+
+# %% tags=["slide:H/32-field-of-view-adapts"]
+scene = scenes[3]
+by_size = np.argsort([mask.sum() for mask in scene.masks])
+queries = [middle_patch(scene.masks[i]) for i in (by_size[-1], by_size[0])]
+last = attention[-1][3].mean(axis=0)  # mean of the heads
+viz.attention_maps(
+    [last[q].reshape(grid) for q in queries],
+    scene.image,
+    titles=["a patch of the largest object", "a patch of the smallest"],
+    query=[divmod(q, grid[1]) for q in queries],
+    size=2.3,
+    title="Where a patch looks in the last block",
+    caption="CAPTION",
+)
+
+# %% [markdown]
+# TEXT-FIELD
+
+# %% [markdown]
+# ### How far each head looks
+#
+# Slide `H/33-attended-area`. In a CNN the receptive field grows layer by layer. In Segmenter, the paper measures, some heads
+# of the *first* layers already look across half of the image. Each dot below is one head of `segmenter-shapes`: the mean
+# distance of its attention, over 100 scenes and all patches.
+
+# %% tags=["slide:H/33-attended-area"]
+reach = {
+    f"block {n + 1}": mv.analysis.attention_distance(a, P, grid).mean(axis=0) for n, a in enumerate(attention)
+}
+uniform = float(mv.analysis.attention_distance(np.full((len(y), len(y)), 1 / len(y)), P, grid))
+untrained = ViT(64, P, 96, depth, 4, num_classes=0, rng=3)
+start_maps = untrained.attention_maps(images[:10])
+start_reach = [mv.analysis.attention_distance(a[:, :, 1:, 1:], P, grid).mean() for a in start_maps]
+print(f"attention to all patches alike: {uniform:.1f} px; untrained {np.min(start_reach):.1f} to {np.max(start_reach):.1f} px")
+for name, distances in reach.items():
+    print(f"{name}: heads from {distances.min():.1f} to {distances.max():.1f} px")
+assert max(reach["block 1"]) > 8  # a 3 x 3 convolution: at most one pixel away
+viz.dots(
+    reach,
+    "mean distance of the attention, pixels",
+    title="How far the heads of segmenter-shapes look",
+    caption="CAPTION",
+)
+
+# %% [markdown]
+# ### Which classes are alike?
+#
+# Slide `H/33-class-embeddings-cluster`. The class embeddings are learned, and nobody says which classes are related. The paper
+# finds vehicles near vehicles and furniture near furniture. We have nine classes; are the three grounds nearer to each
+# other than to the shapes? We compare the embeddings as they come out of the mask transformer, projected for the comparison,
+# by their cosines.
+
+# %% tags=["slide:H/33-class-embeddings-cluster"]
+outs = segmenter.class_embeddings(images).numpy().mean(axis=0)  # (K, D), mean over the scenes
+outs = outs - outs.mean(axis=0)  # what all have in common says nothing
+unit = outs / np.linalg.norm(outs, axis=1, keepdims=True)
+cosines = unit @ unit.T
+ground = np.arange(K) >= len(shapes.THINGS)
+others = ~np.eye(K, dtype=bool)
+groups = {
+    "ground and ground": cosines[np.outer(ground, ground) & others].mean(),
+    "shape and shape": cosines[np.outer(~ground, ~ground) & others].mean(),
+    "ground and shape": cosines[np.outer(ground, ~ground)].mean(),
+}
+print(", ".join(f"{name} {value:+.2f}" for name, value in groups.items()))
+viz.heatmap(
+    cosines,
+    x_label="",
+    y_label="",
+    x_names=shapes.CLASSES,
+    y_names=shapes.CLASSES,
+    bar_label="cosine",
+    title="How alike the class embeddings are",
+    caption="CAPTION",
+)
+
+# %% [markdown]
+# ## A picture larger than the window
+#
+# Published models are trained on windows of 512 or 768 pixels, and photos are larger. Positions can be interpolated, as
+# above, but the work grows with the square of the tokens. So both papers slide a **window** over the image. If the windows
+# lie side by side, each pixel near a seam is named without the pixels on the other side of it. If they overlap, each pixel
+# gets the mean of the logits of all windows over it. We try it on scenes of $64 \times 192$ pixels.
+
+# %%
+wide = [shapes.scene(seed, size=(64, 192)) for seed in range(20)]
+panoramas = np.stack([s.image for s in wide])
+wide_truth = np.stack([s.semantic for s in wide])
+
+
+def slide(stride):
+    """The classes named by windows of 64 x 64 pixels, from scratch: sum the logits, count the windows, divide."""
+    total = np.zeros((len(panoramas), K, 64, 192))
+    count = np.zeros(192)
+    for left in range(0, 192 - 64 + 1, stride):
+        with mv.no_grad():
+            total[..., left : left + 64] += segmenter(panoramas[..., left : left + 64]).numpy()
+        count[left : left + 64] += 1
+    return total / count
+
+
+seams, averaged = slide(64), slide(32)
+library = mv.vision.sliding_window(segmenter, panoramas[:4], window=64, stride=32).numpy()
+np.testing.assert_allclose(library, averaged[:4], atol=1e-4)
+answers = {
+    "side by side": seams.argmax(axis=1),
+    "overlapping": averaged.argmax(axis=1),
+    "the whole at once": named_by(segmenter, panoramas),
+}
+
+# %%
+near = (abs(np.arange(192) - 63.5) < 5) | (abs(np.arange(192) - 127.5) < 5)  # columns beside the two seams
+wrong = {name: (named != wide_truth).mean(axis=(0, 1)) for name, named in answers.items()}  # by column
+for name, named in answers.items():
+    share = wrong[name]
+    print(f"{name:18} mIoU {miou(named, wide_truth):.3f}; wrong at the seams {share[near].mean():.1%}, ", end="")
+    print(f"elsewhere {share[~near].mean():.1%}")
+assert wrong["side by side"][near].mean() > wrong["overlapping"][near].mean()
+gains = (answers["side by side"] != wide_truth)[..., near].sum(axis=(1, 2)) - (
+    answers["overlapping"] != wide_truth
+)[..., near].sum(axis=(1, 2))
+one = int(gains.argmax())  # the scene in which overlapping helps most
+viz.semantic_maps(
+    [wide_truth[one], *(named[one] for named in answers.values())],
+    [panoramas[one]],
+    titles=["scene", "truth", *answers],
+    names=shapes.CLASSES,
+    columns=1,
+    size=5.0,
+    title="A scene of three windows",
+    caption="CAPTION",
+)
+
+# %% [markdown]
+# TEXT-SLIDING
+
+# %% [markdown]
+# ## Pictures: where it is right, and where not
+#
+# Slide `H/38-segmenter-pictures`. On ADE20K and Cityscapes Segmenter's masks follow large regions well. DeepLabv3+, a
+# network of convolutions, draws the borders between people close together better, and both miss small objects. Our network of convolutions
+# is `unet-shapes`. Where do the two make their mistakes? We measure the distance of each pixel to the nearest border between two
+# classes.
+
+# %% tags=["slide:H/38-segmenter-pictures"]
+from scipy.ndimage import distance_transform_edt
+
+
+def border_distance(classes):
+    """The distance of each pixel (H, W) to the nearest pixel of another class: 1 beside a border."""
+    return np.min(
+        [np.where(classes == k, distance_transform_edt(classes == k), np.inf) for k in np.unique(classes)], axis=0
+    )
+
+
+away = np.stack([border_distance(classes) for classes in truth])
+named = {"segmenter-shapes": named_by(segmenter, images), "unet-shapes": named_by(unet, images)}
+
+# %% tags=["slide:H/38-segmenter-pictures"]
+steps = np.arange(1, 13)
+shares = {
+    name: [((answer != truth) & (np.floor(away) == d)).sum() / (np.floor(away) == d).sum() for d in steps]
+    for name, answer in named.items()
+}
+for name, answer in named.items():
+    beside = (answer != truth)[away < 3].mean()
+    print(f"{name:17} mIoU {miou(answer, truth):.3f}; wrong within 2 px of a border {beside:.1%}, ", end="")
+    print(f"elsewhere {(answer != truth)[away >= 3].mean():.1%}")
+assert shares["segmenter-shapes"][0] > shares["segmenter-shapes"][-1]
+viz.curves(
+    {name: (steps, 100 * np.array(values)) for name, values in shares.items()},
+    "distance to the nearest border between classes, pixels",
+    "wrong pixels, %",
+    title="Most mistakes are made beside a border",
+    caption="CAPTION",
+)
+
+# %% tags=["slide:H/38-segmenter-pictures"]
+worst = np.argsort([-(named["segmenter-shapes"][i] != truth[i]).mean() for i in range(len(truth))])[:3]
+viz.semantic_maps(
+    [*truth[worst], *named["segmenter-shapes"][worst], *named["unet-shapes"][worst]],
+    images[worst],
+    titles=[*["scene"] * 3, *["truth"] * 3, *["segmenter-shapes"] * 3, *["unet-shapes"] * 3],
+    names=shapes.CLASSES,
+    columns=3,
+    size=1.9,
+    title="The three worst answers of segmenter-shapes on 100 scenes",
+    caption="CAPTION",
+)
+
+# %% [markdown] tags=["slide:H/36-segmentation-datasets"]
+# ### The data sets of the paper
+#
+# Slide `H/36-segmentation-datasets`. Segmenter was trained and measured on three data sets:
+#
+# | data set | classes | training images | validation | test |
+# |---|---|---|---|---|
+# | ADE20K | 150 | 20,210 | 2,000 | 3,352 |
+# | Pascal Context | 59 and the background | 4,996 | 5,104 | |
+# | Cityscapes, streets of 50 cities | 19 | 2,975 | 500 | 1,525 |
+#
+# ADE20K is the hardest: 150 classes, many of them small and rare. Reading figures of models on data sets like these is the
+# topic of chapter 22.
+
+# %% [markdown] tags=["slide:H/40-segmenter-strengths-and-weaknesses"]
+# ## Strengths and weaknesses
+#
+# Slide `H/40-segmenter-strengths-and-weaknesses`. The deck's list: Segmenter is a transformer from end to end, without
+# convolutions; it captures the context of the whole image by design; its results were among the best of its time. (The deck
+# dates the paper to 2020; it appeared in 2021.) Its weakness is a **high cost of computation**. We can say how high. For $N$ tokens of
+# width $d$, a layer takes $12\, N d^2$ multiply-adds for its matrices and $2\, N^2 d$ for its attention. The first grows
+# with the number of patches, the second with its square. They are equal at $N = 6 d$.
+
+# %% tags=["slide:H/40-segmenter-strengths-and-weaknesses"]
+
+
+def multiply_adds(tokens, width, layers):
+    """Multiply-adds of an encoder: (matrices, attention)."""
+    return layers * 12 * tokens * width**2, layers * 2 * tokens**2 * width
+
+
+sides = 64 * np.arange(2, 33)
+parts = np.array([multiply_adds((side // 16) ** 2, 768, 12) for side in sides]) / 1e9
+for P, speed in ((32, 516), (16, 92), (8, 7)):
+    tokens = (512 // P) ** 2
+    matrices, attended = multiply_adds(tokens, 768, 12)
+    print(f"ViT-B at 512, patches of {P:2}: {tokens:5} tokens, {matrices / 1e9:4.0f} + {attended / 1e9:4.0f} billion; ", end="")
+    print(f"the paper: {speed} images a second")
+assert multiply_adds(6 * 768, 768, 12)[0] == multiply_adds(6 * 768, 768, 12)[1]
+viz.curves(
+    {"matrices": (sides, parts[:, 0]), "attention": (sides, parts[:, 1])},
+    "side of the image, pixels",
+    "billion multiply-adds",
+    log="xy",
+    title="The cost of ViT-B/16 by the size of the image",
+    caption="Both axes are logarithmic. At 512 pixels attention is a fifth of the cost of the matrices; above 1086 pixels, where the "
+    "curves cross, it costs more than all the rest.",
+)
+
+# %% [markdown]
+# ## Exercises
+#
+# Where a law judges your function, manners count too: float32 in gives float32 out, inputs stay as they are, and
+# nothing is printed.
+#
+# ### Exercise 1: the mask decoder
+# Write `my_masks(patches, classes, w_patch, w_class, gamma, beta)` for `patches` (B, N, D) and `classes` (B, K, D): multiply
+# the patches by `w_patch` and the classes by `w_class` (D, D), from the left: `patches @ w_patch`. Take the cosine of each patch
+# with each class; a vector of zeros has the cosine 0 with everything. Normalise the K cosines of each patch to mean 0 and variance 1, with 1e-5
+# added to the variance (that of K numbers, divided by K), multiply by `gamma` (K,), add `beta` (K,). Return (B, K, N).
+
+
+# %% tags=["exercise:masks"]
+def my_masks(patches, classes, w_patch, w_class, gamma, beta): ...  # your lines here
+
+
+# %% tags=["check:masks"]
+passed = mv.laws.check("mask_decoder", my_masks).passed
+
+# %% [markdown] tags=["solution:masks"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_masks(patches, classes, w_patch, w_class, gamma, beta):
+#     def unit(v):
+#         length = np.sqrt((v * v).sum(axis=-1, keepdims=True))
+#         return v / np.where(length > 0, length, 1)
+#
+#     cosines = unit(patches @ w_patch) @ unit(classes @ w_class).swapaxes(1, 2)  # (B, N, K)
+#     centred = cosines - cosines.mean(axis=-1, keepdims=True)
+#     variance = (centred**2).mean(axis=-1, keepdims=True)
+#     scores = gamma * centred / np.sqrt(variance + 1e-5) + beta
+#     return scores.swapaxes(1, 2)
+# ```
+#
+# The norm runs over the classes, the last axis before the exchange.
+# </details>
+
+# %% [markdown]
+# ### Exercise 2: streams from the top down
+# Write `my_fuse(maps, laterals, convs)`. MLA-TEXT
+
+
+# %% tags=["exercise:fuse"]
+def my_fuse(maps, laterals, convs): ...  # your lines here
+
+
+# %% tags=["check:fuse"]
+passed = mv.laws.check("mla_fuse", my_fuse).passed
+
+# %% [markdown] tags=["solution:fuse"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# MLA-SOLUTION
+# ```
+# </details>
+
+# %% [markdown]
+# ### Exercise 3: where windows begin
+# Write `my_windows(length, window, stride)` for an axis of `length` pixels, at least `window`: the list of the first pixels of all
+# windows. They begin at 0, `stride`, 2 `stride`, ..., as long as the window ends before the end of the axis. The last window
+# ends exactly at the end of the axis: a shift of it to the left makes it overlap more.
+
+
+# %% tags=["exercise:windows"]
+def my_windows(length, window, stride): ...  # your lines here
+
+
+# %% tags=["check:windows"]
+passed = claims(
+    "the windows over an axis",
+    ("are one if it has the length of a window", lambda: my_windows(64, 64, 32), [0], "The window at 0 ends at the end."),
+    ("lie side by side with a stride as long as the window", lambda: my_windows(192, 64, 64), [0, 64, 128], "The last one ends at 192."),
+    ("overlap with half the stride", lambda: my_windows(128, 64, 32), [0, 32, 64], "The last one ends at 128."),
+    ("end with the axis", lambda: my_windows(100, 64, 32), [0, 32, 36], "After 0 and 32 comes the window that ends at 100: it begins at 36."),
+    ("do not repeat the last one", lambda: my_windows(96, 64, 32), [0, 32], "The window at 32 ends at 96: it is the last one."),
+).passed  # fmt: skip
+
+# %% [markdown] tags=["solution:windows"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_windows(length, window, stride):
+#     return [*range(0, length - window, stride), length - window]
+# ```
+#
+# `range` stops before its end, so the last window is there once.
+# </details>
+
+# %% [markdown]
+# ### Exercise 4: the cost of smaller patches
+# Write `my_cost(height, width, patch, d, layers)`: the multiply-adds of a ViT's layers for an image of `height` x `width` pixels,
+# without a class token: $12\, N d^2$ for the matrices of a layer and $2\, N^2 d$ for its attention. If `patch` does not divide
+# a side, the image is padded at the end until it does.
+
+
+# %% tags=["exercise:cost"]
+def my_cost(height, width, patch, d, layers): ...  # your lines here
+
+
+# %% tags=["check:cost"]
+passed = claims(
+    "the cost of a ViT",
+    ("is that of one token for one patch", lambda: my_cost(16, 16, 16, 2, 1), 12 * 4 + 2 * 2, "N = 1: 12 d d + 2 d."),
+    ("grows with the layers", lambda: my_cost(16, 16, 16, 2, 5), 5 * 52, "Each layer costs the same."),
+    ("counts the tokens of a rectangle", lambda: my_cost(32, 48, 16, 2, 1), 6 * 48 + 36 * 4, "N = 2 * 3 = 6."),
+    ("of ViT-B/16 at 512 pixels is 106 billion", lambda: round(my_cost(512, 512, 16, 768, 12) / 1e9), 106, "N = 1024."),
+    ("pads a side that the patches do not fill", lambda: my_cost(17, 16, 16, 2, 1), 2 * 48 + 4 * 4, "17 pixels need two patches: round up."),
+).passed  # fmt: skip
+
+# %% [markdown] tags=["solution:cost"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_cost(height, width, patch, d, layers):
+#     N = -(-height // patch) * -(-width // patch)
+#     return layers * (12 * N * d**2 + 2 * N**2 * d)
+# ```
+#
+# `-(-a // b)` rounds up. Patches of half the side make four times the tokens: four times the first term, sixteen times the
+# second.
+# </details>
+
+# %% [markdown]
+# ## What to take away
+#
+# - A patch alone seldom says what it belongs to. A ViT can use the whole image from its first layer on, and never reduces
+#   the resolution of its grid of tokens.
+# - The grid is coarse. SETR's decoders bring tokens back to pixels: in one step, in steps of two with convolutions between, or
+#   from several layers that are added from the top down.
+# - Segmenter lets one learned token for each class look at the image, and compares it with each patch: cosine, then a norm over
+#   the classes.
+# - The encoder does the work; the decoder reads what is there.
+# - Smaller patches give better borders and cost much: four times the tokens for half the side.
+# - Most wrong pixels lie beside a border. Windows that overlap remove the seams of large images.
+#
+# Next: [18. MaskFormer](18_maskformer.ipynb), which no longer asks for the class of each pixel, but for masks and the class of
+# each mask.
