@@ -179,6 +179,14 @@ def _crop_concat(rng):
     return {"skip": _numbers(rng, B, C, H, W), "up": _numbers(rng, B, D, h, w)}
 
 
+def _mask_decoder(rng):
+    B, N, K = (int(n) for n in rng.integers(1, 7, 3))
+    D = int(rng.integers(2, 6))
+    shapes = {"patches": (B, N, D), "classes": (B, K, D), "w_patch": (D, D), "w_class": (D, D)}
+    arrays = {name: _numbers(rng, *shape) for name, shape in shapes.items()}
+    return {**arrays, "gamma": _numbers(rng, K), "beta": _numbers(rng, K)}
+
+
 def _border_weights(rng):
     labels = rng.integers(0, int(rng.integers(1, 5)), rng.integers(1, 8, 2))
     labels = np.where(rng.random(labels.shape) < rng.choice([0.0, 0.4, 0.8]), 0, labels * rng.integers(1, 4))
@@ -488,6 +496,7 @@ PLAIN = {
     "max_unpool2d": _max_unpool2d,
     "crop_concat": _crop_concat,
     "border_weights": _border_weights,
+    "mask_decoder": _mask_decoder,
     "masked_conv2d": _masked_conv2d,
     "subsample": _subsample,
     "random_masking": _random_masking,

@@ -115,6 +115,19 @@ def border_weights(labels, w0=10.0, sigma=5.0):
     return out.astype(np.float32)
 
 
+def mask_decoder(patches, classes, w_patch, w_class, gamma, beta):
+    """One patch at a time, with the angles between it and the classes."""
+    out = np.empty((len(patches), classes.shape[1], patches.shape[1]))
+    for b, n in np.ndindex(patches.shape[:2]):
+        patch = sum(number * row for number, row in zip(patches[b, n], w_patch, strict=True))
+        others = [sum(number * row for number, row in zip(z, w_class, strict=True)) for z in classes[b]]
+        cosines = [float(patch @ z / (math.hypot(*patch) * math.hypot(*z))) for z in others]
+        mean = math.fsum(cosines) / len(cosines)
+        spread = math.sqrt(math.fsum((c - mean) ** 2 for c in cosines) / len(cosines) + 1e-5)
+        out[b, :, n] = [g * (c - mean) / spread + h for g, c, h in zip(gamma, cosines, beta, strict=True)]
+    return out
+
+
 def multi_head(query, key, value, weights, heads, mask=None):
     """One image and one head at a time, with the head's rows of the weights."""
     w = weights
@@ -583,6 +596,7 @@ THIRD = RIGHT | {
     "max_unpool2d": max_unpool2d,
     "crop_concat": crop_concat,
     "border_weights": border_weights,
+    "mask_decoder": mask_decoder,
     "field_of_view": field_of_view,
     "bilinear_kernel": bilinear_kernel,
     "fcn_upsample": fcn_upsample,
