@@ -140,7 +140,7 @@ class Segmenter(Module):
             raise ValueError(f'Segmenter: decoder must be "mask" or "linear", got {decoder!r}')
         if encoder.backbone is not None or encoder.head is not None:
             raise ValueError("Segmenter: encoder must be a ViT without a backbone and without a head")
-        inputs = encoder.norm.weight.shape[0]
+        inputs = encoder.pos_embed.shape[-1]
         width = decoder_width or inputs
         heads = decoder_heads or encoder.blocks[0].attn.num_heads
         init.check_sizes(
@@ -219,6 +219,7 @@ def _build(
 
     encoder = ViT(
         image_size, patch_size, width, depth, heads, num_classes=0, drop_path=drop_path, eps=1e-5, distilled=distilled,
+        interpolate_mode="bilinear",
         rng=rng,
     )  # fmt: skip
     return Segmenter(encoder, num_classes, decoder, dropout=dropout, rng=rng, **options)

@@ -60,7 +60,7 @@ class NaiveHead(Module):
         self.norm = LayerNorm(width, EPS)
         self.conv = Conv2d(width, channels, 1, weight_init=he_normal, rng=rng)
         self.conv_norm = BatchNorm2d(channels)
-        self.classifier = Conv2d(channels, num_classes, 1, weight_init=_near_zero, rng=rng)
+        self.classifier = Conv2d(channels, num_classes, 1, rng=rng)
 
     def forward(self, tokens, grid):
         """Scores (B, K, factor h, factor w) of the patch tokens (B, h w, D) of a grid (h, w)."""
@@ -120,7 +120,7 @@ class PUPHead(Module):
         inputs = [width] + [channels] * (convs - 1)
         self.convs = [Conv2d(c, channels, 3, padding=1, weight_init=he_normal, rng=rng) for c in inputs]
         self.norms = [BatchNorm2d(channels) for _ in inputs]
-        self.classifier = Conv2d(channels, num_classes, 1, weight_init=_near_zero, rng=rng)
+        self.classifier = Conv2d(channels, num_classes, 1, rng=rng)
 
     def forward(self, tokens, grid):
         """Scores (B, K, s h, s w) of the patch tokens (B, h w, D) of a grid (h, w); s is the product of all factors.
@@ -248,7 +248,7 @@ class MLAHead(Module):
         self.narrow = [
             Sequential(*_conv(channels, half, 3, rng), *_conv(half, half, 3, rng)) for _ in range(streams)
         ]
-        self.classifier = Conv2d(streams * half, num_classes, 3, padding=1, weight_init=_near_zero, rng=rng)
+        self.classifier = Conv2d(streams * half, num_classes, 3, padding=1, rng=rng)
 
     def forward(self, tokens, grid):
         """Scores (B, K, factor h, factor w) of the patch tokens of M layers, each (B, h w, D), from shallow to deep."""
@@ -275,11 +275,6 @@ class MLAHead(Module):
 def _conv(inputs, outputs, size, rng):
     conv = Conv2d(inputs, outputs, size, padding=size // 2, bias=False, weight_init=he_normal, rng=rng)
     return Sequential(conv, BatchNorm2d(outputs), ReLU())
-
-
-def _near_zero(shape, rng):
-    """Starting values of a classifier: all classes begin nearly alike."""
-    return init.normal(shape, 0.01, rng)
 
 
 def _enlarged(x, factor, align_corners=False):
@@ -425,7 +420,7 @@ def _auxiliary_head(decoder, width, num_classes, channels, rng):
         return NaiveHead(width, num_classes, channels, rng=rng)
     if decoder == "pup":
         return PUPHead(width, num_classes, channels, convs=1, factor=4, rng=rng)
-    return Conv2d(channels, num_classes, 1, weight_init=_near_zero, rng=rng)
+    return Conv2d(channels, num_classes, 1, rng=rng)
 
 
 def _to_size(scores, images):

@@ -43,6 +43,7 @@ INPUTS = {  # name -> the shape of the published input, where it is another
     **dict.fromkeys(("segmenter_tiny", "segmenter_small", "segmenter_base"), (1, 3, 512, 512)),
     "segmenter_large": (1, 3, 640, 640),
     "segnet": (1, 3, 360, 480),
+    **dict.fromkeys(("setr_naive", "setr_pup", "setr_mla"), (1, 3, 512, 512)),
     "unet": (1, 1, 572, 572),
     **{
         f"vivit_b16x2{variant}": (1, 32, 3, 224, 224)
@@ -113,6 +114,9 @@ PUBLISHED = {
     "fcn_resnet101": Published(),
     **{f"segmenter_{size}": Published() for size in ("tiny", "small", "base", "large")},
     "segnet": Published(),
+    "setr_naive": Published(),
+    "setr_pup": Published(),
+    "setr_mla": Published(),
     "unet": Published(),
     "mae_b16": Published("111,907,840", None, MAE),
     "mae_l16": Published("329,541,888", None, MAE),

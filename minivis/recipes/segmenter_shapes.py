@@ -1,0 +1,114 @@
+"""`minivis train segmenter-shapes`: a small Segmenter learns to name every pixel of generated scenes, without a convolution.
+
+A ViT from linear patches learns from scratch what the paper's has learned from ImageNet, so it starts where a convolution
+starts: `look_nearby` makes each head of the encoder begin with a neighbour of each patch. Nothing of this is fixed.
+Not here: the shared part of the recipes on scenes (_shapes.py), the model (models/segmenter.py), the loop (train.py), the
+study of patches, decoders and data (segmenter_choices.py).
+"""
+
+import numpy as np
+
+from minivis import optim
+from minivis.autograd import no_grad
+from minivis.data import DataLoader, shapes
+from minivis.data.loader import stack
+from minivis.metrics import confusion_matrix
+from minivis.models import Segmenter, ViT
+from minivis.nn import looking
+from minivis.recipes import _shapes
+from minivis.train import fit
+
+__all__ = ["look_nearby", "measure", "run", "small_segmenter"]
+
+STEPS = 3000
+BATCH = 16
+RATE = 2e-3
+# where the heads of the four blocks begin to look: rows and columns of patches from the one that asks
+OFFSETS = (
+    ((0, -1), (0, 1), (-1, 0), (1, 0)),
+    ((-1, -1), (1, 1), (-1, 1), (1, -1)),
+    ((0, -2), (0, 2), (-2, 0), (2, 0)),
+    ((0, 0), (2, 2), (-2, 2), (0, 0)),
+)
+STRENGTH = 2.0  # of the position codes
+SHARPNESS = 2.0  # of queries and keys: in the first block 0.6 of the attention lie on the neighbour
+
+
+def small_segmenter(rng=None, patch_size=4, decoder="mask", nearby=True):
+    """The model: 16 x 16 patches of width 64, four blocks of an encoder and two of a decoder; 0.23 million parameters."""
+    encoder = ViT(shapes.SIZE, patch_size, 64, 4, 4, 2, num_classes=0, pool="mean", rng=rng)
+    model = Segmenter(encoder, len(shapes.CLASSES), decoder, mlp_ratio=2, rng=rng)
+    # Pixels are 0 to 1. Start as if they were (x - 0.5) / 0.25: otherwise the mean colour dominates after the norm.
+    first = encoder.patch_embed.proj
+    first.weight.data *= 4
+    first.bias.data -= 0.5 * first.weight.data.sum(axis=(1, 2, 3))
+    if nearby:
+        look_nearby(encoder)
+    return model
+
+
+def look_nearby(encoder, offsets=OFFSETS, sharpness=SHARPNESS):
+    """Give a ViT without a class token starting values with which each head looks at a neighbour of each patch.
+
+    The positions become sines and cosines of the row and the column. A rotation turns the code of a place into that of its
+    neighbour, so queries that rotate and keys that do not have their largest product at the neighbour.
+
+    Parameters
+    ----------
+    encoder : ViT
+        Its position table, and half of its query and key weights, are replaced.
+    offsets : sequence of sequences of (int, int)
+        For each block and head the rows and columns from a patch to the one where it looks.
+    sharpness : float
+        Factor of queries and of keys.
+    """
+    width = encoder.pos_embed.shape[-1]
+    frequencies = np.geomspace(1.6, 0.2, width // 4)  # radians for each patch: waves of 4 to 31 patches
+    rows, columns = (place.reshape(-1, 1) * frequencies for place in np.indices(encoder.grid))
+    waves = [np.stack([np.sin(x), np.cos(x)], axis=-1).reshape(len(x), -1) for x in (rows, columns)]
+    encoder.pos_embed.data[...] = STRENGTH * np.concatenate(waves, axis=1)
+    for block, of_heads in zip(encoder.blocks, offsets, strict=True):
+        d = width // block.attn.num_heads
+        for head, offset in enumerate(of_heads):
+            own = slice(head * d, (head + 1) * d)
+            for layer, steps in ((block.attn.query, offset), (block.attn.key, (0, 0))):
+                rotated = _rotation(frequencies, steps, d)
+                layer.weight.data[own] = layer.weight.data[own] / 2 + sharpness * rotated
+
+
+def _rotation(frequencies, offset, rows):
+    """A matrix (rows, D) that picks some of the waves of a position code and moves them on by an offset."""
+    matrix = np.zeros((rows, 4 * len(frequencies)))
+    chosen = np.linspace(0, len(frequencies) - 1, rows // 4).round().astype(int)
+    pairs = [(axis, wave) for axis in (0, 1) for wave in chosen]
+    for row, (axis, wave) in enumerate(pairs):
+        angle = frequencies[wave] * offset[axis]
+        sine = 2 * (axis * len(frequencies) + wave)
+        turn = [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
+        matrix[2 * row : 2 * row + 2, sine : sine + 2] = turn
+    return matrix
+
+
+def measure(model, count=None, seed=None):
+    """Mean IoU over the nine classes; see `recipes.measure`."""
+    return _shapes.with_value("mIoU", _shapes.measure_pixels(model, count, seed=seed))
+
+
+def run(out, seed=0, steps=STEPS, resume=False):
+    """Train, write ``model.safetensors`` and ``metrics.json`` into `out`, print the mIoU; see `recipes.run`."""
+    rng = np.random.default_rng(seed)
+    facts = {"recipe": "segmenter-shapes", "seed": seed}
+    model = small_segmenter(rng)
+
+    def evaluate(model):
+        return {"validation mIoU": _shapes.measure_pixels(model, 100, "validation")["mIoU"]}
+
+    schedule = optim.one_cycle(steps, warmup=0.1)
+    optimizer = optim.AdamW(optim.decay_groups(model, 0.05), lr=RATE, schedule=schedule)
+    batches = _shapes.loader(steps, BATCH, rng, seed, _shapes.with_pixels, stack)
+    keep = {"out": out, "resume": resume, "settings": facts, "evaluate": evaluate}
+    history = fit(model, batches, _shapes.classify, optimizer, steps, clip=1.0, **keep)
+    seconds = {"pixels": history["seconds"][-1]}
+    return _shapes.write_report(
+        model, out, "mIoU", _shapes.measure_pixels(model), seconds, steps=steps, **facts
+    )
