@@ -38,7 +38,7 @@ for _file in (
     "suppression", "proposals", "masks", "region_masks", "windows", "shifted_windows", "deformable_attention",
     "cifar_resnet", "sasa", "lr_net", "san", "non_local_operation", "adversarial", "sagan", "spectral",
     "self_distillation", "averaging", "optim", "regularization", "ode", "yolo", "yolo_grid", "upsampling",
-    "max_unpooling", "cropping", "loss_weights", "contrastive", "byte_pairs", "clip_resnet", "tubelets",
-    "factorised", "masked_words", "masking", "masked_modelling", "weight_standardization", "class_masks",
+    "max_unpooling", "cropping", "setr", "class_masks", "loss_weights", "contrastive", "byte_pairs", "clip_resnet", "tubelets",
+    "factorised", "masked_words", "masking", "masked_modelling", "weight_standardization",
 ):  # fmt: skip
     importlib.import_module(f"minivis.laws.{_file}")  # importing a file registers its families
