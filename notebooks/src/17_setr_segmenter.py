@@ -1064,7 +1064,7 @@ viz.curves(
 #
 # ### Exercise 1: the mask decoder
 # Write `my_masks(patches, classes, w_patch, w_class, gamma, beta)` for `patches` (B, N, D) and `classes` (B, K, D): multiply
-# the patches by `w_patch` and the classes by `w_class` (D, D), from the left: `patches @ w_patch`. Take the cosine of each patch
+# the patches by `w_patch` and the classes by `w_class` (D, D); vectors are rows, so it is `patches @ w_patch`. Take the cosine of each patch
 # with each class; a vector of zeros has the cosine 0 with everything. Normalise the K cosines of each patch to mean 0 and variance 1, with 1e-5
 # added to the variance (that of K numbers, divided by K), multiply by `gamma` (K,), add `beta` (K,). Return (B, K, N).
 
@@ -1096,8 +1096,50 @@ passed = mv.laws.check("mask_decoder", my_masks).passed
 # </details>
 
 # %% [markdown]
-# ### Exercise 2: streams from the top down
-# Write `my_fuse(maps, laterals, convs)`. MLA-TEXT
+# ### Exercise 2: progressive upsampling
+# Write `my_head(tokens, height, width, weights)`. `tokens` (B, 1 + h w, D) begin with a class token, which is dropped; the patches follow
+# in reading order, h = `height` rows and w = `width` columns. `weights` is a dict of arrays. First a layer norm of each token, with `norm.weight` and
+# `norm.bias`, eps 1e-6. Then, for i = 0, 1, ... as long as there is `convs.i.weight`: a 3 x 3 convolution with `convs.i.weight` and
+# `convs.i.bias`, padding 1; batch norm with the stored `norms.i.running_mean`, `norms.i.running_var` (eps 1e-5), `norms.i.weight` and
+# `norms.i.bias`; ReLU; a bilinear enlargement by two. Last the 1 x 1 convolution with `classifier.weight` (K, C, 1, 1) and `classifier.bias`.
+# With L convolutions the result is (B, K, 2^L h, 2^L w). You may use `ops.layer_norm`, `ops.conv2d` and `ops.interpolate`.
+
+
+# %% tags=["exercise:head"]
+def my_head(tokens, height, width, weights): ...  # your lines here
+
+
+# %% tags=["check:head"]
+passed = mv.laws.check("setr_pup_head", my_head).passed
+
+# %% [markdown] tags=["solution:head"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_head(tokens, height, width, weights):
+#     w = weights
+#     x = ops.layer_norm(tokens[:, 1:], w["norm.weight"].shape, w["norm.weight"], w["norm.bias"], 1e-6)
+#     x = x.transpose(0, 2, 1).reshape(len(x), -1, height, width)
+#     i = 0
+#     while f"convs.{i}.weight" in w:
+#         x = ops.conv2d(x, w[f"convs.{i}.weight"], w[f"convs.{i}.bias"], padding=1)
+#         names = ("running_mean", "running_var", "weight", "bias")
+#         mean, variance, scale, shift = (w[f"norms.{i}.{name}"][:, None, None] for name in names)
+#         x = np.maximum((x - mean) / np.sqrt(variance + 1e-5) * scale + shift, 0)
+#         x = ops.interpolate(x, (2 * x.shape[2], 2 * x.shape[3]), mode="bilinear")
+#         i += 1
+#     return ops.conv2d(x, w["classifier.weight"], w["classifier.bias"])
+# ```
+#
+# `height` and `width` are needed: 16 tokens may be $4 \times 4$ or $2 \times 8$.
+# </details>
+
+# %% [markdown]
+# ### Exercise 3: streams from the top down
+# Write `my_fuse(maps, laterals, convs)` for the maps of M layers (M, B, D, h, w), the shallowest first. Each map passes the 1 x 1 convolution
+# of its layer, `laterals` (M, C, D), and gets the sum of all deeper ones added. Each sum passes the 3 x 3 convolution of its layer,
+# `convs` (M, C, C, 3, 3), with a border of zeros. Return the M streams (M, B, C, h, w) in the order of the maps. No biases, norms or
+# ReLUs.
 
 
 # %% tags=["exercise:fuse"]
@@ -1111,12 +1153,20 @@ passed = mv.laws.check("mla_fuse", my_fuse).passed
 # <details><summary>Solution</summary>
 #
 # ```python
-# MLA-SOLUTION
+# def my_fuse(maps, laterals, convs):
+#     total = 0
+#     streams = []
+#     for x, lateral, conv in zip(maps[::-1], laterals[::-1], convs[::-1], strict=True):
+#         total = ops.conv2d(x, lateral[:, :, None, None]) + total
+#         streams.append(ops.conv2d(total, conv, padding=1))
+#     return np.stack(streams[::-1])
 # ```
+#
+# The sum that is handed on is the one before the 3 x 3 convolution.
 # </details>
 
 # %% [markdown]
-# ### Exercise 3: where windows begin
+# ### Exercise 4: where windows begin
 # Write `my_windows(length, window, stride)` for an axis of `length` pixels, at least `window`: the list of the first pixels of all
 # windows. They begin at 0, `stride`, 2 `stride`, ..., as long as the window ends before the end of the axis. The last window
 # ends exactly at the end of the axis: a shift of it to the left makes it overlap more.
@@ -1148,7 +1198,7 @@ passed = claims(
 # </details>
 
 # %% [markdown]
-# ### Exercise 4: the cost of smaller patches
+# ### Exercise 5: the cost of smaller patches
 # Write `my_cost(height, width, patch, d, layers)`: the multiply-adds of a ViT's layers for an image of `height` x `width` pixels,
 # without a class token: $12\, N d^2$ for the matrices of a layer and $2\, N^2 d$ for its attention. If `patch` does not divide
 # a side, the image is padded at the end until it does.
