@@ -26,6 +26,7 @@ STUDIES = (
     "detection_road",
     "hidden_words",
     "masking_ratio",
+    "segmenter_choices",
     "vivit_variants",
     "yolo_heads",
 )

@@ -7,7 +7,7 @@ from minivis.backend import namespace
 from minivis.pairs import checked_pair
 from minivis.precision import in_float32
 
-__all__ = ["attention_distance"]
+__all__ = ["attention_distance", "query_distances"]
 
 
 @in_float32
@@ -49,16 +49,56 @@ def attention_distance(attention, patch_size, grid):
     >>> attention_distance(np.full((2, 2), 0.5), 16, (1, 2))
     array(8.)
     """
-    p, q = checked_pair("attention_distance", "patch_size", patch_size)
-    rows, columns = checked_pair("attention_distance", "grid", grid)
+    return namespace(attention).asarray(
+        _distances("attention_distance", attention, patch_size, grid).mean(axis=-1)
+    )
+
+
+@in_float32
+def query_distances(attention, patch_size, grid):
+    """The mean distance from each patch to the patches it attends to: `attention_distance` before the mean over the patches.
+
+    .. math:: d_i = \\frac{\\sum_j A_{ij} \\lVert x_i - x_j \\rVert}{\\sum_j A_{ij}}
+
+    Parameters
+    ----------
+    attention, patch_size, grid
+        As for `attention_distance`.
+
+    Returns
+    -------
+    ndarray, shape (..., N)
+        In pixels.
+
+    Raises
+    ------
+    ValueError
+        As `attention_distance`.
+
+    References
+    ----------
+    Strudel et al., "Segmenter: transformer for semantic segmentation", ICCV 2021, figure 8. Slide ``H/32-field-of-view-adapts``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> query_distances(np.array([[1.0, 0.0], [0.5, 0.5]]), 16, (1, 2))
+    array([0., 8.])
+    """
+    return _distances("query_distances", attention, patch_size, grid)
+
+
+def _distances(name, attention, patch_size, grid):
+    """The mean distance of each query, (..., N)."""
+    p, q = checked_pair(name, "patch_size", patch_size)
+    rows, columns = checked_pair(name, "grid", grid)
     if attention.ndim < 2 or tuple(attention.shape[-2:]) != (rows * columns,) * 2:
         raise ValueError(
-            f"attention_distance: attention must be (..., N, N) with N = {rows} x {columns} patches, without the class "
+            f"{name}: attention must be (..., N, N) with N = {rows} x {columns} patches, without the class "
             f"token (attention: {tuple(attention.shape)})"
         )
     xp = namespace(attention)
     y, x = (a.reshape(-1) for a in xp.meshgrid(xp.arange(rows) * p, xp.arange(columns) * q, indexing="ij"))
     distance = xp.sqrt((y[:, None] - y) ** 2.0 + (x[:, None] - x) ** 2.0).astype(attention.dtype)  # (N, N)
     total = attention.sum(axis=-1)
-    each = (attention * distance).sum(axis=-1) / xp.where(total == 0, 1, total)  # (..., N)
-    return xp.asarray(each.mean(axis=-1))
+    return (attention * distance).sum(axis=-1) / xp.where(total == 0, 1, total)  # (..., N)

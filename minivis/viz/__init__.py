@@ -25,6 +25,7 @@ from minivis.viz.matching import *
 from minivis.viz.model_drawing import *
 from minivis.viz.pictures import *
 from minivis.viz.segmentation import *
+from minivis.viz.segmenter import *
 from minivis.viz.self_distillation import *
 from minivis.viz.squares import *
 from minivis.viz.style import *
