@@ -22,6 +22,7 @@ from minivis.recipes import (
     local_attention_shapes,
     mae_shapes,
     mask2former_shapes,
+    setr_shapes,
 )
 
 WHAT = {
@@ -33,6 +34,7 @@ WHAT = {
     "fcn-shapes": "Fully convolutional network, ResNet of 9 convolutions, scores of strides 16, 8 and 4 added up",
     "mae-shapes": "Masked autoencoder, patches of 8 x 8, encoder of width 96 and 4 blocks, decoder of width 64 and 2 blocks",
     "mask-rcnn-shapes": "Mask R-CNN: Faster R-CNN as in faster-rcnn-shapes, and masks of 14 x 14 cells",
+    "setr-shapes": "SETR with progressive upsampling, ResNet of 6 convolutions, 64 tokens of width 40, 4 blocks",
     "unet-shapes": "U-Net with padding and batch norm, five levels of 10 to 96 channels",
     "mask2former-shapes": "Mask2Former, ResNet of 8 convolutions, 4 decoder layers with masked attention, 16 queries",
     "yolo-shapes": "YOLO v1, ResNet of 7 convolutions, 2 more of width 128, a grid of 8 x 8 cells with 2 boxes each",
@@ -46,6 +48,7 @@ OUTPUT = {
     "fcn-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
     "mae-shapes": "prediction (B, 64, 192) of the pixels of each patch, mask (B, 64), True = hidden, and their loss",
     "mask-rcnn-shapes": "for each picture boxes (n, 4), xyxy in pixels, labels (n,) from 1, scores (n,), masks (n, 1, H, W)",
+    "setr-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
     "unet-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
     "mask2former-shapes": "logits (B, 16, 10) and masks (B, 16, 16, 16); class 9 is no object",
     "yolo-shapes": "(B, 8, 8, 16): for each cell twice x, y, width, height, confidence, then 6 class scores",
@@ -88,7 +91,7 @@ def failures(name, model):
         return _mistaken(scenes, output.numpy())
     if name == "local-attention-shapes":
         return _outlines(scenes, output.numpy())
-    if name in ("fcn-shapes", "unet-shapes"):
+    if name in ("fcn-shapes", "setr-shapes", "unet-shapes"):
         return _named_pixels(scenes, output.numpy())
     return _boxes(scenes, output) if name == "detr-shapes" else _segments(scenes, output, MERGES[name])
 
@@ -135,6 +138,14 @@ def learned(name, model):
     }
     rounded = {name: {key: round(value, 4) for key, value in rows.items()} for name, rows in found.items()}
     return {"accuracy of linear classifiers on features": rounded}
+
+
+def compared(name, run):
+    """Baselines on the same scenes, for a recipe that has some."""
+    if name != "setr-shapes":
+        return {}
+    found = {name: round(value, 4) for name, value in setr_shapes.baselines(run).items()}
+    return {"mIoU of simpler answers on the same scenes": found}
 
 
 def _outlines(scenes, logits):
@@ -284,6 +295,7 @@ def main():
         "weights": "half precision; the scores were measured with these weights",
         "on 500 held-out scenes": figures,
         **learned(name, model),
+        **compared(name, options.run),
         "history": cards.history_of(options.run),
         "failures": "failures.png",
         "not for": NOT_FOR.get(

@@ -27,6 +27,7 @@ STUDIES = (
     "hidden_words",
     "masking_ratio",
     "segmenter_choices",
+    "setr_shapes",
     "vivit_variants",
     "yolo_heads",
 )

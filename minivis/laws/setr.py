@@ -212,14 +212,20 @@ def _square(draw):
     return _head(draw, side, side, D=3)
 
 
-def _rectangle(draw):
-    height, width = choose(draw, (1, 4), (4, 1), (2, 8), (1, 9))
+def _one_line(draw):
+    """Grids of one row or one column with 4 or 9 cells: the tokens of the turned grid come in the same order."""
+    height, width = choose(draw, (1, 4), (4, 1), (1, 9), (9, 1))
     return _head(draw, height, width, D=3)
 
 
-def _two_steps(draw):
-    side = integer(draw, 2, 3)
-    return _head(draw, side, side, convs=2, D=3)
+def _equal_tokens(draw):
+    """Equal tokens, and a first convolution whose kernels read the middle cell alone."""
+    case = _head(draw, 3, 3, convs=2, D=3)
+    case["tokens"] = np.repeat(case["tokens"][:, :1], 10, axis=1)
+    middle = np.zeros((3, 3), np.float32)
+    middle[1, 1] = 1
+    case["weights"]["convs.0.weight"] *= middle
+    return case
 
 
 def _sizes_of_one(draw):
@@ -238,17 +244,22 @@ def _any_head(draw):
     )
 
 
-setr_pup_head.agrees(
-    "rectangular grids",
-    "The grid has height rows and width columns; it need not be square.",
-    inputs=_rectangle,
-    equation=r"y \in \mathbb{R}^{K \times 2^L h \times 2^L w}",
+@setr_pup_head.law(
+    "rows and columns are alike",
+    inputs=_one_line,
+    equation=r"f(t^T, w, h, W^T) = f(t, h, w, W)^T",
     slide=PUP,
-    hint="The number of tokens does not tell the grid: 16 tokens may be 4 x 4 or 2 x 8. Use height and width, for the enlargements "
+    hint="The number of tokens does not tell the grid: 4 tokens may be 2 x 2 or 1 x 4. Use height and width, for the enlargements "
     "too, each side by itself.",
     mutant=not_square,
     atol=2e-4,
 )
+def turned(f, case):
+    """A grid of one row gives the same as a grid of one column whose kernels are transposed, but turned."""
+    w = case["weights"]
+    kernels = {name: x.swapaxes(2, 3).copy() for name, x in w.items() if x.ndim == 4}
+    column = case.replace(height=case["width"], width=case["height"], weights={**w, **kernels})
+    compare(f(column), f(case).swapaxes(2, 3).astype(np.float64), atol=2e-4)
 
 
 @setr_pup_head.law(
@@ -294,8 +305,10 @@ def normalised(f, case):
     atol=2e-4,
 )
 def images_apart(f, case):
-    """The first image alone gives what it gives beside another."""
-    compare(f(case.replace(tokens=case["tokens"][:1])), f(case)[:1], atol=1e-4)
+    """The first image gives the same beside another second image."""
+    tokens = case["tokens"].copy()
+    tokens[1] = tokens[1, :, ::-1] * 2 + 1
+    compare(f(case.replace(tokens=tokens))[0], f(case)[0].astype(np.float64), atol=1e-4)
 
 
 @setr_pup_head.law(
@@ -321,19 +334,26 @@ def linear_at_the_end(f, case):
     compare(f(case), expected + w["classifier.bias"].reshape(-1, 1, 1), atol=1e-3)
 
 
-setr_pup_head.agrees(
+@setr_pup_head.law(
     "convolutions and enlargements take turns",
-    "After each convolution, its norm and its ReLU the map is enlarged by two, before the next convolution.",
-    inputs=_two_steps,
+    inputs=_equal_tokens,
     equation=STAGE,
     slide=PUP,
-    hint="Convolve, normalise, ReLU, enlarge by two, and again. Each convolution sees a map twice as large as the one before.",
+    hint="Convolve, normalise, ReLU, enlarge by two, and again. Each convolution sees a map twice as large as the one before, so its "
+    "border of zeros reaches half as far into the image.",
     mutant=all_at_once,
     atol=5e-4,
 )
-setr_pup_head.agrees(
-    "stored statistics",
-    "Batch norm subtracts running_mean and divides by the root of running_var + 1e-5.",
+def turns(f, case):
+    """Of equal tokens the scores are equal but for three pixels at the border, which the second convolution changes."""
+    inner = f(case)[:, :, 3:-3, 3:-3]
+    if not inner.size:
+        raise Broken("With two convolutions and a grid of 3 x 3 the output has 12 x 12 pixels.")
+    compare(inner, np.broadcast_to(inner[:, :, :1, :1], inner.shape).astype(np.float64), atol=2e-4)
+
+
+@setr_pup_head.law(
+    "stored means are subtracted",
     inputs=_square,
     equation=r"\mathrm{BN}(x) = \gamma\, (x - \mu) / \sqrt{\sigma^2 + \epsilon} + \beta",
     slide=PUP,
@@ -341,6 +361,13 @@ setr_pup_head.agrees(
     mutant=no_means,
     atol=2e-4,
 )
+def means(f, case):
+    """A number added to the bias of a convolution and to the stored mean of its norm changes nothing."""
+    w = case["weights"]
+    more = {name: w[name] + 1 for name in ("convs.0.bias", "norms.0.running_mean")}
+    compare(f(case.replace(weights={**w, **more})), f(case).astype(np.float64), atol=2e-4)
+
+
 every_family(
     setr_pup_head,
     inputs=_square,
@@ -463,9 +490,9 @@ no_sum = _with(total=lambda x: x)
 in_other_order = _with(after=lambda y: y[::-1])
 
 
-def _layers(draw, M=3, D=2, C=2, batch=1, height=None, width=None):
+def _layers(draw, M=3, D=2, C=2, batch=2, height=None, width=None):
     rng = generator(draw)
-    height = integer(draw, 1, 3) if height is None else height
+    height = integer(draw, 2, 3) if height is None else height
     width = integer(draw, 2, 4) if width is None else width
     shapes = {"maps": (M, batch, D, height, width), "laterals": (M, C, D), "convs": (M, C, C, 3, 3)}
     return {name: rng.normal(size=shape).round(1).astype(np.float32) for name, shape in shapes.items()}
@@ -476,19 +503,16 @@ def _plain(draw):
 
 
 def _deepest_alone(draw):
+    """Only the deepest map is not 0, and all layers have the same convolutions."""
     case = _layers(draw, M=4)
     case["maps"][:-1] = 0
-    return case
-
-
-def _shallow_laterals(draw):
-    case = _layers(draw)
-    case["laterals"][1:] = 0
+    for name in ("laterals", "convs"):
+        case[name][:] = case[name][:1]
     return case
 
 
 def _one_cell(draw):
-    return _layers(draw, M=integer(draw, 1, 2), C=1, D=integer(draw, 1, 2), height=1, width=1)
+    return _layers(draw, M=integer(draw, 1, 2), C=1, D=integer(draw, 1, 2), batch=1, height=1, width=1)
 
 
 def _any_layers(draw):
@@ -496,9 +520,8 @@ def _any_layers(draw):
     return _layers(draw, M=integer(draw, 1, 5), height=integer(draw, 1, 4), **size)
 
 
-mla_fuse.agrees(
+@mla_fuse.law(
     "the deepest reaches all",
-    "Where only the deepest map is not 0, all streams have it, each convolved by its own kernel.",
     inputs=_deepest_alone,
     equation=SUM,
     slide=MLA,
@@ -506,6 +529,10 @@ mla_fuse.agrees(
     mutant=neighbours,
     atol=2e-4,
 )
+def deepest(f, case):
+    """Where only the deepest map is not 0 and the layers have the same convolutions, all streams are the same."""
+    streams = f(case)
+    compare(streams[:-1], np.broadcast_to(streams[-1:], streams[:-1].shape).astype(np.float64), atol=2e-4)
 
 
 @mla_fuse.law(
@@ -525,16 +552,21 @@ def shallowest(f, case):
         raise Broken("When the shallowest map changes, other streams than its own change too.")
 
 
-mla_fuse.agrees(
+@mla_fuse.law(
     "maps are projected before they are added",
-    "With 1 x 1 convolutions of zeros for all layers but the first, the first stream has its own map and the others are 0.",
-    inputs=_shallow_laterals,
-    equation=SUM,
+    inputs=_plain,
+    equation=r"f(2 x_M,\ U_M / 2) = f(x_M,\ U_M)",
     slide=MLA,
     hint="Each map passes its own 1 x 1 convolution first; the results are added.",
     mutant=_summed_first,
     atol=2e-4,
 )
+def projected(f, case):
+    """A map twice as large with a 1 x 1 convolution half as large gives the same streams."""
+    maps, laterals = case["maps"].copy(), case["laterals"].copy()
+    maps[-1] *= 2
+    laterals[-1] /= 2
+    compare(f(case.replace(maps=maps, laterals=laterals)), f(case).astype(np.float64), atol=2e-4)
 
 
 @mla_fuse.law(

@@ -28,6 +28,7 @@ RECIPES = (
     "non-local-films",
     "sagan-digits",
     "segmenter-shapes",
+    "setr-shapes",
     "swin-shapes",
     "unet-shapes",
     "vit-digits",

@@ -179,12 +179,32 @@ def _crop_concat(rng):
     return {"skip": _numbers(rng, B, C, H, W), "up": _numbers(rng, B, D, h, w)}
 
 
+<<<<<<< HEAD
 def _mask_decoder(rng):
     B, N, K = (int(n) for n in rng.integers(1, 7, 3))
     D = int(rng.integers(2, 6))
     shapes = {"patches": (B, N, D), "classes": (B, K, D), "w_patch": (D, D), "w_class": (D, D)}
     arrays = {name: _numbers(rng, *shape) for name, shape in shapes.items()}
     return {**arrays, "gamma": _numbers(rng, K), "beta": _numbers(rng, K)}
+=======
+def _setr_pup_head(rng):
+    B, D, C, K, h, w = (int(n) for n in rng.integers(1, 4, 6))
+    D += 2
+    weights = {"norm.weight": _numbers(rng, D), "norm.bias": _numbers(rng, D)}
+    for i in range(int(rng.integers(1, 5 if h * w < 5 else 3))):
+        weights[f"convs.{i}.weight"] = _numbers(rng, C, C if i else D, 3, 3, scale=0.5)
+        weights[f"convs.{i}.bias"] = _numbers(rng, C)
+        weights |= {f"norms.{i}.{name}": _numbers(rng, C) for name in ("weight", "bias", "running_mean")}
+        weights[f"norms.{i}.running_var"] = rng.uniform(0.2, 3, C).astype(np.float32)
+    weights |= {"classifier.weight": _numbers(rng, K, C, 1, 1), "classifier.bias": _numbers(rng, K)}
+    return {"tokens": _numbers(rng, B, 1 + h * w, D), "height": h, "width": w, "weights": weights}
+
+
+def _mla_fuse(rng):
+    M, B, D, C, h, w = (int(n) for n in rng.integers(1, 5, 6))
+    laterals = _numbers(rng, M, C, D)
+    return {"maps": _numbers(rng, M, B, D, h, w), "laterals": laterals, "convs": _numbers(rng, M, C, C, 3, 3)}
+>>>>>>> w-setr
 
 
 def _border_weights(rng):
@@ -496,7 +516,12 @@ PLAIN = {
     "max_unpool2d": _max_unpool2d,
     "crop_concat": _crop_concat,
     "border_weights": _border_weights,
+<<<<<<< HEAD
     "mask_decoder": _mask_decoder,
+=======
+    "setr_pup_head": _setr_pup_head,
+    "mla_fuse": _mla_fuse,
+>>>>>>> w-setr
     "masked_conv2d": _masked_conv2d,
     "subsample": _subsample,
     "random_masking": _random_masking,

@@ -67,14 +67,32 @@ def attention_pool(x, positions, weights, heads):
     return layer(x).numpy()
 
 
+def setr_pup_head(tokens, height, width, weights):
+    """The head, filled with the given weights; the model has removed the class token before."""
+    K, C = weights["classifier.weight"].shape[:2]
+    convs = sum(name.startswith("convs.") for name in weights) // 2
+    head = mv.models.PUPHead(tokens.shape[2], K, C, convs).eval().to(tokens.dtype)
+    head.load_state_dict(weights, strict=False)
+    return head(tokens[:, 1:], (height, width)).numpy()
+
+
+def mla_fuse(maps, laterals, convs):
+    """The function takes layers; here they are made of the given weights."""
+    lateral_layers = [lambda x, w=w: mv.ops.conv2d(x, w[:, :, None, None]) for w in laterals]
+    conv_layers = [lambda x, w=w: mv.ops.conv2d(x, w, padding=1) for w in convs]
+    return np.stack(mv.models.mla_fuse(maps, lateral_layers, conv_layers))
+
+
 OTHER_FORMS = {  # functions of the library that are called in another way than the laws call them
     "attention_pool": attention_pool,
     "bpe_encode": mv.data.byte_pairs.bpe_encode,
     "factorised_attention": factorised_attention,
     "max_pool2d_with_indices": max_pool2d_with_indices,
     "max_unpool2d": max_unpool2d,
+    "mla_fuse": mla_fuse,
     "multi_head_attention": multi_head_attention,
     "residual_block": residual_block,
+    "setr_pup_head": setr_pup_head,
 }
 
 

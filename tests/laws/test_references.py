@@ -89,6 +89,46 @@ def max_unpool2d(x, indices, size):
     return out
 
 
+def setr_pup_head(tokens, height, width, weights):
+    """One pixel at a time: SciPy's filters, and its interpolation with the outermost cells repeated."""
+    w = weights
+    x = np.empty((len(tokens), tokens.shape[2], height, width))
+    for b, i, j in np.ndindex(len(tokens), height, width):
+        t = tokens[b, 1 + i * width + j].astype(np.float64)
+        x[b, :, i, j] = w["norm.weight"] * (t - t.mean()) / np.sqrt(t.var() + 1e-6) + w["norm.bias"]
+    stage = 0
+    while f"convs.{stage}.weight" in w:
+        scale = w[f"norms.{stage}.weight"] / np.sqrt(w[f"norms.{stage}.running_var"] + 1e-5)
+        shift = (w[f"convs.{stage}.bias"] - w[f"norms.{stage}.running_mean"]) * scale
+        y = _filtered(x, w[f"convs.{stage}.weight"]) * scale[:, None, None]
+        y = np.maximum(0, y + (shift + w[f"norms.{stage}.bias"])[:, None, None])
+        x = scipy.ndimage.zoom(y, (1, 1, 2, 2), order=1, mode="nearest", grid_mode=True)
+        stage += 1
+    scores = np.tensordot(w["classifier.weight"][:, :, 0, 0], x, axes=(1, 1)).swapaxes(0, 1)
+    return scores + w["classifier.bias"][:, None, None]
+
+
+def _filtered(x, kernels):
+    """Each output channel as the sum of SciPy's correlations of the input channels."""
+    return np.array(
+        [
+            [sum(scipy.ndimage.correlate(c, k, mode="constant") for c, k in zip(image, kernel, strict=True)) for kernel in kernels]
+            for image in x
+        ]
+    )  # fmt: skip
+
+
+def mla_fuse(maps, laterals, convs):
+    """Each stream by itself, with SciPy's filters."""
+    streams = []
+    for layer in range(len(maps)):
+        low = [
+            np.tensordot(laterals[k], maps[k], axes=(1, 1)).swapaxes(0, 1) for k in range(layer, len(maps))
+        ]
+        streams.append(_filtered(np.sum(low, axis=0, dtype=np.float64), convs[layer]))
+    return np.array(streams)
+
+
 def crop_concat(skip, up):
     """One pixel at a time."""
     B, D, h, w = up.shape
@@ -597,6 +637,8 @@ THIRD = RIGHT | {
     "crop_concat": crop_concat,
     "border_weights": border_weights,
     "mask_decoder": mask_decoder,
+    "setr_pup_head": setr_pup_head,
+    "mla_fuse": mla_fuse,
     "field_of_view": field_of_view,
     "bilinear_kernel": bilinear_kernel,
     "fcn_upsample": fcn_upsample,

@@ -27,6 +27,7 @@ SHAPES = [
     "mae-shapes",
     "mask-rcnn-shapes",
     "mask2former-shapes",
+    "setr-shapes",
     "swin-shapes",
     "yolo-shapes",
     "unet-shapes",
