@@ -10,16 +10,19 @@ from pathlib import Path
 
 import numpy as np
 
-from minivis import optim
+from minivis import ops, optim
+from minivis.autograd import Tensor
 from minivis.data import shapes
 from minivis.data.loader import stack
 from minivis.models import Segmenter, ViT
+from minivis.nn import Conv2d, Module
 from minivis.recipes import _shapes
 from minivis.train import fit
 
-__all__ = ["look_nearby", "measure", "run", "small_segmenter"]
+__all__ = ["baselines", "look_nearby", "measure", "run", "small_segmenter"]
 
-STEPS = 4600
+ROUNDS = (3000, 1600, 1400)  # steps
+STEPS = sum(ROUNDS)
 BATCH = 16
 RATE = 2e-3
 # where the heads of the four blocks begin to look: rows and columns of patches from the one that asks
@@ -95,8 +98,8 @@ def measure(model, count=None, seed=None):
 def run(out, seed=0, steps=STEPS, resume=False):
     """Train, write ``model.safetensors`` and ``metrics.json`` into `out`, print the mIoU; see `recipes.run`.
 
-    There are two rounds, each with a warm-up and a decay of the learning rate. The first, in ``out/first``, ends when shapes
-    begin to be told apart; the second begins with its weights.
+    There are three rounds, each with a warm-up and a decay of the learning rate. The first, in ``out/first``, ends when shapes
+    begin to be told apart; each of the others begins with the weights of the one before.
     """
     rng = np.random.default_rng(seed)
     facts = {"recipe": "segmenter-shapes", "seed": seed}
@@ -106,8 +109,12 @@ def run(out, seed=0, steps=STEPS, resume=False):
         return {"validation mIoU": _shapes.measure_pixels(model, 100, "validation")["mIoU"]}
 
     seconds = {}
-    first = max(1, steps * 15 // 23)
-    rounds = {"first": (first, Path(out) / "first", seed), "second": (steps - first, out, 10_000 + seed)}
+    first, second = (max(1, steps * count // STEPS) for count in ROUNDS[:2])
+    rounds = {
+        "first": (first, Path(out) / "first", seed),
+        "second": (second, Path(out) / "second", 10_000 + seed),
+        "third": (steps - first - second, out, 20_000 + seed),
+    }
     for part, (count, folder, scenes) in rounds.items():
         keep = {"out": folder, "resume": resume, "settings": facts, "evaluate": evaluate}
         seconds[part] = _train(model, count, rng, scenes, **keep)
@@ -123,3 +130,66 @@ def _train(model, steps, rng, seed, **keep):
     batches = _shapes.loader(steps, BATCH, rng, seed, _shapes.with_pixels, stack)
     history = fit(model, batches, _shapes.classify, optimizer, steps, clip=1.0, **keep)
     return history["seconds"][-1]
+
+
+# ------------------------------------------------------------------ what is easier
+
+
+def baselines(count=None, steps=300):
+    """The mean IoU of simpler answers on held-out scenes.
+
+    Parameters
+    ----------
+    count : int, optional
+        How many scenes; default 500.
+    steps : int, default 300
+        Of the training of the second one.
+
+    Returns
+    -------
+    dict of str to float
+        ``most frequent class``: the same answer everywhere. ``one linear layer``: each patch of 4 x 4 pixels scored by itself,
+        and the scores enlarged as Segmenter's. ``untrained``: the network before its training.
+    """
+    rng = np.random.default_rng(0)
+    layer = Conv2d(3, len(shapes.CLASSES), 4, stride=4, rng=rng)
+    optimizer = optim.AdamW(layer, lr=1e-2, schedule=optim.one_cycle(steps, warmup=0.1))
+    batches = _shapes.loader(steps, BATCH, rng, 30_000, _shapes.with_pixels, stack)
+    fit(_Enlarged(layer), batches, _shapes.classify, optimizer, steps, clip=1.0)
+    answers = {
+        "most frequent class": _Always(_most_frequent()),
+        "one linear layer": _Enlarged(layer),
+        "untrained": small_segmenter(rng).eval(),
+    }
+    return {name: round(_shapes.measure_pixels(model, count)["mIoU"], 4) for name, model in answers.items()}
+
+
+class _Enlarged(Module):
+    """A layer whose map of scores is enlarged to the size of the image."""
+
+    def __init__(self, layer):
+        self.layer = layer
+
+    def forward(self, images):
+        return ops.interpolate(self.layer(images), images.shape[2:], mode="bilinear")
+
+
+class _Always(Module):
+    """The same class for every pixel."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def forward(self, images):
+        scores = np.zeros((len(images), len(shapes.CLASSES), *images.shape[2:]), np.float32)
+        scores[:, self.number] = 1
+        return Tensor(scores)
+
+
+def _most_frequent(count=200):
+    """The class with the most pixels in training scenes."""
+    scenes = shapes.Scenes(count, "train", 0)
+    pixels = [
+        np.bincount(scenes.scene(i).semantic.ravel(), minlength=len(shapes.CLASSES)) for i in range(count)
+    ]
+    return int(np.sum(pixels, axis=0).argmax())

@@ -6,10 +6,12 @@ Not here: the transformer before it (models/segmenter.py), scores of masks and c
 """
 
 from minivis import ops
+from minivis.precision import in_float32
 
 __all__ = ["mask_decoder"]
 
 
+@in_float32
 def mask_decoder(patches, classes, w_patch, w_class, gamma, beta, eps=1e-5):
     """The mask of each class: the cosine of each patch with each class, then a norm over the classes.
 

@@ -131,7 +131,7 @@ def attention_by_size(models, width=None, height=5.6, title=None, caption=None):
     width = width or 1.2 + 3.6 * len(found)
     fig, axes = figure(2, len(found), width, height, title, caption, sharey="row")
     for row, (quantity, words) in zip(axes, QUANTITIES.items(), strict=True):
-        for ax, (model, field) in zip(row, found.items(), strict=True):
+        for ax, field in zip(row, found.values(), strict=True):
             _, small, large = field[quantity]
             _draw_heads(ax, small, -0.09, BLUE, "o", "-", "queries on small things")
             _draw_heads(ax, large, 0.09, ORANGE, "s", "--", "queries on large things")
@@ -221,10 +221,8 @@ def class_similarity(vectors, names, groups=None, width=9.6, height=4.4, title=N
         right.annotate(name, (x, y), (5, 4), textcoords="offset points", fontsize=8, color=INK, **LITERAL)
     right.margins(0.18)
     right.grid(True, color=FAINT, linewidth=0.6)
-    words = [
-        f"{part} principal component, {100 * share:.0f} % of the variance"
-        for part, share in zip(("first", "second"), shares, strict=True)
-    ]
+    parts = zip(("first", "second"), shares, strict=True)
+    words = [f"{part} principal component ({100 * share:.0f} %)" for part, share in parts]
     label(right, *words)
     if len(kinds) > 1:
         legend(right, fontsize=9)

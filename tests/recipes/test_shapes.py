@@ -22,6 +22,7 @@ AT_LEAST = {  # what the checkpoints reach on 500 held-out scenes, by the name o
     "mask2former-shapes": {"PQ": 0.60},
     "setr-shapes": {"mIoU": 0.60},
     "yolo-shapes": {"AP50": 0.86},
+    "segmenter-shapes": {"mIoU": 0.55},
     "unet-shapes": {"mIoU": 0.85},
 }
 NAMES = sorted(AT_LEAST)
@@ -55,8 +56,8 @@ def test_two_seeds_train_and_neither_loads(tmp_path, capsys, quick, monkeypatch,
         metrics = json.loads((out / "metrics.json").read_text())
         assert (metrics["seed"], metrics["steps"], metrics["recipe"], metrics["n"]) == (seed, 16, name, 8)
         weights[seed] = mv.load(out).state_dict()
-        # U-Net has no backbone that is trained before it
-        first = out if name == "unet-shapes" else out / "backbone"
+        # U-Net has no backbone that is trained before it, and Segmenter trains in two rounds
+        first = {"unet-shapes": out, "segmenter-shapes": out / "first"}.get(name, out / "backbone")
         losses = json.loads((first / train.HISTORY).read_text())["loss"]
         assert np.mean(losses[-3:]) < np.mean(losses[:3]), (
             "it learns to name pixels, and that is where it begins"
