@@ -27,9 +27,9 @@ def history_of(run):
     }
 
 
-def save_failures(figure, folder):
+def save_failures(figure, folder, colours=256):
     """Write failures.png into a folder, with a palette: a third of the bytes."""
-    picture = Image.open(io.BytesIO(figure.png())).convert("RGB").quantize(256)
+    picture = Image.open(io.BytesIO(figure.png())).convert("RGB").quantize(colours)
     packed = io.BytesIO()
     picture.save(packed, "png", optimize=True)
     storage.write_files({folder / "failures.png": packed.getvalue()})

@@ -43,7 +43,7 @@ RATE = 2e-3
 BACKBONE_RATE = RATE / 10  # the paper's heads learn ten times as fast as what was pretrained
 BEST = "pup"  # the best of the three in the table
 SEEDS = (0, 1, 2)
-COMPARED = {"steps": 400, "scenes": 3200}
+COMPARED = {"steps": 1000, "scenes": 3200}
 
 
 def small_encoder(backbone, rng=None):
@@ -234,7 +234,7 @@ def baselines(run, count=None):
     """
     rng = np.random.default_rng(0)
     namer = _shapes.PixelNamer(_shapes.small_backbone(rng, widths=WIDTHS), rng)
-    namer.load_state_dict(storage.load(Path(run) / "backbone").state_dict())
+    storage.load(Path(run) / "backbone", into=namer)
     counts = np.zeros(len(shapes.CLASSES), np.int64)
     for _, classes in shapes.Scenes(200, "train", 1, sample=_shapes.with_pixels):
         counts += np.bincount(classes.reshape(-1), minlength=len(counts))
