@@ -53,7 +53,9 @@ def patch_sequence(image, patch, marked=(), size=3.2, title=None, caption=None):
     rows, columns = _grid("patch_sequence", picture, p, q)
     wrong = [n for n in marked if not 0 <= n < rows * columns]
     if wrong:
-        raise ValueError(f"patch_sequence: marked has {wrong[0]}, but the patches are 0 to {rows * columns - 1}")
+        raise ValueError(
+            f"patch_sequence: marked has {wrong[0]}, but the patches are 0 to {rows * columns - 1}"
+        )
     pieces = [picture[p * i : p * (i + 1), q * j : q * (j + 1)] for i, j in np.ndindex(rows, columns)]
     shown = _shortened(len(pieces), max(6, int(3 * size)), marked)
     tall = size * picture.shape[0] / picture.shape[1]
@@ -163,7 +165,9 @@ def _draw_sequence(ax, pieces, shown, marked):
             interpolation="nearest",
         )  # fmt: skip
         edge = VERMILION if n in marked else BLUE
-        ax.plot([place, place + 0.9, place + 0.9, place, place], [0, 0, 0.9, 0.9, 0], color=edge, linewidth=1.5)
+        ax.plot(
+            [place, place + 0.9, place + 0.9, place, place], [0, 0, 0.9, 0.9, 0], color=edge, linewidth=1.5
+        )
         ax.text(place + 0.45, -0.12, str(n), ha="center", va="top", fontsize=8, color=INK)
     ax.set(xlim=(-0.1, len(shown)), ylim=(-0.55, 1.0), aspect="equal")
     ax.spines[:].set_visible(False)

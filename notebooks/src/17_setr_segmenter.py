@@ -66,7 +66,8 @@ def named_by(model, images):
 # writes. Segmentation can be seen in the same way: a sequence of patches comes in, and a sequence of labels goes out, one for
 # each patch. Why is this not just a classification of patches, one by one? Because most patches do not say what they belong
 # to. Let us count. For each patch of a held-out scene that lies inside one object, we look for the patch among 6400 others that
-# has the most similar pixels, and take its class. Then we ask a network that sees the whole image.
+# has the most similar pixels, and take its class. Then we ask a network that sees the whole image, `setr-shapes`
+# of this chapter.
 
 # %% tags=["slide:H/30-segmentation-as-sequence"]
 known = [shapes.scene(4_000_000_000_000 + i) for i in range(100)]  # numbers that nothing else uses
@@ -83,13 +84,13 @@ def pure_patches(scenes):
 library, library_classes = library[library_classes >= 0], library_classes[library_classes >= 0]
 inside = (asked_classes >= 0) & (asked_classes < len(shapes.THINGS))  # all pixels are of one shape
 distance = (library**2).sum(axis=1) - 2 * asked[inside] @ library.T
-by_itself = library_classes[distance.argmin(axis=1)] == asked_classes[inside]
-with_context = named_by(segmenter, images)
-votes = mv.vision.patchify(with_context[:, None], 8).reshape(-1, 64)[inside]
-with_context_right = (votes == asked_classes[inside, None]).mean()
-print(f"{inside.sum()} patches inside a shape: by itself {by_itself.mean():.0%} right, ", end="")
-print(f"with the whole image {with_context_right:.0%}")
-assert by_itself.mean() < 0.5 < with_context_right
+by_itself = (library_classes[distance.argmin(axis=1)] == asked_classes[inside]).mean()
+named = mv.vision.patchify(named_by(setr, images)[:, None], 8).reshape(-1, 64)[inside]
+with_context = (named == asked_classes[inside, None]).mean()
+print(
+    f"{inside.sum()} patches inside a shape: by itself {by_itself:.0%} right, in its image {with_context:.0%}"
+)
+assert by_itself < 0.5 < with_context
 
 # %% [markdown]
 # A striped patch may belong to a star or to a ring; only the outline decides, and it lies in other patches. This is what
@@ -117,11 +118,11 @@ with mv.no_grad(), nn.looking(unet) as seen:
         reached["ViT"].append(noticed(z.numpy()[:, encoder.prefix :]))
 for name, shares in reached.items():
     print(f"{name:6}", ", ".join(f"{share:.0%}" for share in shares))
-assert reached["ViT"][0] < 0.1 and reached["ViT"][1] == 1 > reached["U-Net"][1]
+assert reached["ViT"][0] < 0.1 < 0.9 < reached["ViT"][1] and reached["U-Net"][1] < 0.1
 
 # %% [markdown]
-# The first number of the ViT is before its first block, when each token knows only its own patch. After one block all
-# tokens have noticed the change. In U-Net each number belongs to one level of the way down, of two convolutions each: the share
+# The first number of the ViT is before its first block, when each token knows only its own patch. After one block
+# nearly all tokens have noticed the change. In U-Net each number belongs to one level of the way down, of two convolutions each: the share
 # grows level by level, and only because each level also halves the map. "Can notice" is not "uses": how far the attention
 # of a trained Segmenter really looks is measured below.
 
@@ -519,7 +520,7 @@ viz.architecture(heads["PUP"], (Y, (8, 8)))
 #
 # Which one is best? We trained one small encoder, a backbone of convolutions whose cells are the tokens, with the naive decoder. Then
 # each of the three got a new start on a copy of it: 400 steps, three random seeds. Always naming the most frequent class gives an
-# mIoU of about 0.05.
+# mIoU of 0.03.
 
 # %% tags=["slide:A/75-three-decoders"]
 decoders = setr_shapes.results()
@@ -527,7 +528,9 @@ print(f"{'decoder':8} {'parameters':>10}  mIoU of three seeds         at borders
 for name, row in decoders.items():
     seeds = ", ".join(f"{value:.3f}" for value in row["mIoU"])
     borders, elsewhere = np.mean(row["at borders"]), np.mean(row["elsewhere"])
-    print(f"{name:8} {row['parameters of the decoder'][0]:10,}  {seeds}     {borders:12.3f} {elsewhere:11.3f}")
+    print(
+        f"{name:8} {row['parameters of the decoder'][0]:10,}  {seeds}     {borders:12.3f} {elsewhere:11.3f}"
+    )
 naive, pup, levels = (np.array(decoders[name]["mIoU"]) for name in ("naive", "pup", "mla"))
 viz.worth_of_choices(
     decoders,
@@ -605,7 +608,9 @@ scores = mv.vision.mask_decoder(patch[None, None], two[None], np.eye(3), np.eye(
 mean, deviation = 0.5, 0.4  # of 0.9 and 0.1
 by_hand = (0.9 - mean) / np.sqrt(deviation**2 + 1e-5)
 print(f"two classes: {scores[0, 0, 0]:.6f} and {scores[0, 1, 0]:.6f}; by hand {by_hand:.6f}")
-assert [round(float(y), 6) for y in scores[0, :, 0]] == [0.999969, -0.999969] and round(by_hand, 6) == 0.999969
+assert [round(float(y), 6) for y in scores[0, :, 0]] == [0.999969, -0.999969] and round(
+    by_hand, 6
+) == 0.999969
 sure = np.e / (np.e + 8)
 print(f"without the norm, a cosine of 1 against eight of 0 is a probability of {sure:.0%}")
 assert 0.25 < sure < 0.26
@@ -630,9 +635,15 @@ for name, (layers, width, heads) in table.items():
     with nn.init.skip_init():
         model = getattr(mv.models, f"segmenter_{name}")(150)
     parts = [sum(p.size for p in part.parameters()) for part in (model.encoder, model.decoder)]
-    print(f"{name:6} {layers} layers, width {width:4}, {heads:2} heads: encoder {parts[0]:11,} + mask decoder {parts[1]:10,}")
+    print(
+        f"{name:6} {layers} layers, width {width:4}, {heads:2} heads: encoder {parts[0]:11,} + mask decoder {parts[1]:10,}"
+    )
     block = model.encoder.blocks[0]
-    assert (len(model.encoder.blocks), block.norm1.weight.shape[0], block.attn.num_heads) == (layers, width, heads)
+    assert (len(model.encoder.blocks), block.norm1.weight.shape[0], block.attn.num_heads) == (
+        layers,
+        width,
+        heads,
+    )
     assert parts == [encoders[name], decoders[name]]
 del model
 assert [round(encoders[name] / 1e6) for name in table] == [6, 22, 86, 305]  # the slide: 6, 22, 86, 307
@@ -691,7 +702,9 @@ class MySegmenter(nn.Module):
 # Before the training, one check: with the same weights it gives the same numbers as the library's.
 
 # %%
-theirs = mv.models.Segmenter(ViT(32, 8, 16, 2, 2, num_classes=0, rng=0), K, decoder_depth=1, mlp_ratio=2, rng=1)
+theirs = mv.models.Segmenter(
+    ViT(32, 8, 16, 2, 2, num_classes=0, rng=0), K, decoder_depth=1, mlp_ratio=2, rng=1
+)
 mine = MySegmenter(theirs.encoder, K, 1, 2, np.random.default_rng(0))
 decoder = theirs.decoder
 pairs = [(mine.project, decoder.embed), (mine.norm, decoder.norm), (mine.mask_norm, decoder.mask_norm)]
@@ -780,7 +793,8 @@ viz.semantic_maps(
     columns=3,
     size=1.9,
     title="Your decoder on two encoders",
-    caption="CAPTION",
+    caption="Compare the last two rows with the second. With the encoder that was trained without labels, shapes are blots of several "
+    "classes. With the trained encoder the same decoder finds the outlines, and names more of the shapes rightly.",
 )
 
 # %% [markdown]
@@ -799,11 +813,15 @@ masks = seen["masks"]  # (100, K, h, w)
 there = np.unique(truth[3])
 viz.images(
     [images[3], *masks[3]],
-    titles=["scene", *(f"{name}{' (is there)' if k in there else ''}" for k, name in enumerate(shapes.CLASSES))],
+    titles=[
+        "scene",
+        *(f"{name}{' (is there)' if k in there else ''}" for k, name in enumerate(shapes.CLASSES)),
+    ],
     columns=5,
     size=1.7,
     title="The masks of segmenter-shapes",
-    caption="Each small map is the score of one class for each patch, bright is high, each on its own scale. CAPTION",
+    caption="Each small map is the score of one class for each patch, bright is high, all on one scale. The grounds stand out clearly. "
+    "The masks of the six shapes are alike: the network sees well that there is a shape, and less well which one it is.",
 )
 
 # %% [markdown]
@@ -826,7 +844,9 @@ for name, found in fields.items():
     means = [f"{of_heads.mean():.1f}" for of_heads in found["distance"][0]]
     print(f"{name:16} mean distance by layer, pixels: {', '.join(means)}")
 first_layer = fields["segmenter-shapes"]["area"][0, 0]
-print(f"first layer: 90 % of the attention on {first_layer.min():.0%} to {first_layer.max():.0%} of the image")
+print(
+    f"first layer: 90 % of the attention on {first_layer.min():.0%} to {first_layer.max():.0%} of the image"
+)
 assert first_layer.max() > (3 / 64) ** 2  # all that a 3 x 3 convolution can see
 viz.attention_by_depth(
     fields,
@@ -869,19 +889,14 @@ def middle_patch(mask):
 scene = scenes[3]
 by_size = np.argsort([mask.sum() for mask in scene.masks])
 queries = [middle_patch(scene.masks[i]) for i in (by_size[-1], by_size[0])]
-maps, titles = [], []
-for n in (0, depth - 1):
-    weights = seen[f"encoder.blocks.{n}.attn.weights"][3].mean(axis=0)  # mean of the heads, (N, N)
-    maps += [weights[row * grid[1] + column].reshape(grid) for row, column in queries]
-    titles += [f"layer {n + 1}, {size} object" for size in ("large", "small")]
+weights = seen[f"encoder.blocks.{depth - 1}.attn.weights"][3].mean(axis=0)  # mean of the heads, (N, N)
 viz.attention_maps(
-    maps,
+    [weights[row * grid[1] + column].reshape(grid) for row, column in queries],
     scene.image,
-    titles=titles,
-    query=queries * 2,
-    columns=5,
-    size=1.9,
-    title="Where two patches look, mean of the heads",
+    titles=["a patch of the largest object", "a patch of the smallest"],
+    query=queries,
+    size=2.3,
+    title="Where two patches look in the last layer",
     caption="CAPTION",
 )
 
@@ -898,7 +913,9 @@ viz.attention_maps(
 
 # %% tags=["slide:H/33-class-embeddings-cluster"]
 outs = segmenter.class_embeddings(images).numpy()  # (100, K, D)
-outs = outs.mean(axis=0) - outs.mean(axis=(0, 1))  # mean over the scenes; what all have in common says nothing
+outs = outs.mean(axis=0) - outs.mean(
+    axis=(0, 1)
+)  # mean over the scenes; what all have in common says nothing
 unit = outs / np.linalg.norm(outs, axis=1, keepdims=True)
 cosines = unit @ unit.T
 ground = np.arange(K) >= len(shapes.THINGS)
@@ -913,6 +930,7 @@ viz.class_similarity(
     outs,
     shapes.CLASSES,
     groups=["ground" if is_ground else "shape" for is_ground in ground],
+    height=5.2,
     title="How alike the class embeddings are",
     caption="CAPTION",
 )
@@ -940,7 +958,9 @@ def told(row, name):
 
 sizes = {size: study["patch"][size] for size in ("16", "8", "4")}
 for size, row in sizes.items():
-    print(f"patches of {size:>2}: mIoU {told(row, 'mIoU')}; small things {told(row, 'small')}; {np.mean(row['seconds']):.0f} s")
+    print(
+        f"patches of {size:>2}: mIoU {told(row, 'mIoU')}; small things {told(row, 'small')}; {np.mean(row['seconds']):.0f} s"
+    )
 assert np.mean(sizes["4"]["seconds"]) > np.mean(sizes["8"]["seconds"]) > np.mean(sizes["16"]["seconds"])
 viz.worth_of_choices(sizes, best=limits, title="The size of a patch, pixels", caption="CAPTION")
 
@@ -956,7 +976,9 @@ viz.worth_of_choices(sizes, best=limits, title="The size of a patch, pixels", ca
 # %% tags=["slide:H/34-patch-size"]
 for subject in ("decoder", "data"):
     for name, row in study[subject].items():
-        print(f"{subject:8} {name:16} mIoU {told(row, 'mIoU')}; large {np.mean(row['large']):.3f}, small {np.mean(row['small']):.3f}")
+        print(
+            f"{subject:8} {name:16} mIoU {told(row, 'mIoU')}; large {np.mean(row['large']):.3f}, small {np.mean(row['small']):.3f}"
+        )
 viz.worth_of_choices(study["decoder"], title="Mask decoder and linear decoder", caption="CAPTION")
 
 # %%
@@ -971,12 +993,13 @@ viz.worth_of_choices(study["data"], title="The number of training scenes, patche
 # Published models are trained on windows of 512 or 768 pixels, and photos are larger. Positions can be interpolated, as
 # above, but the work grows with the square of the tokens. So both papers slide a **window** over the image. If the windows
 # lie side by side, each pixel near a seam is named without the pixels on the other side of it. If they overlap, each pixel
-# gets the mean of the logits of all windows over it. We try it on scenes of $64 \times 192$ pixels.
+# gets the mean of the logits of all windows over it. We try it on pictures of $64 \times 192$ pixels: four held-out scenes side by side,
+# cut off at both ends, so that the seams of the windows run through the scenes.
 
 # %%
-wide = [shapes.scene(seed, size=(64, 192)) for seed in range(20)]
-panoramas = np.stack([s.image for s in wide])
-wide_truth = np.stack([s.semantic for s in wide])
+fours = [slice(i, i + 4) for i in range(0, 80, 4)]
+panoramas = np.stack([np.concatenate(images[i], axis=2)[..., 24:216] for i in fours])  # (20, 3, 64, 192)
+wide_truth = np.stack([np.concatenate(truth[i], axis=1)[:, 24:216] for i in fours])
 
 
 def slide(stride):
@@ -1004,7 +1027,9 @@ near = (abs(np.arange(192) - 63.5) < 5) | (abs(np.arange(192) - 127.5) < 5)  # c
 wrong = {name: (named != wide_truth).mean(axis=(0, 1)) for name, named in answers.items()}  # by column
 for name, named in answers.items():
     share = wrong[name]
-    print(f"{name:18} mIoU {miou(named, wide_truth):.3f}; wrong at the seams {share[near].mean():.1%}, ", end="")
+    print(
+        f"{name:18} mIoU {miou(named, wide_truth):.3f}; wrong at the seams {share[near].mean():.1%}, ", end=""
+    )
     print(f"elsewhere {share[~near].mean():.1%}")
 assert wrong["side by side"][near].mean() > wrong["overlapping"][near].mean()
 gains = (answers["side by side"] != wide_truth)[..., near].sum(axis=(1, 2)) - (
@@ -1018,7 +1043,7 @@ viz.semantic_maps(
     names=shapes.CLASSES,
     columns=1,
     size=5.0,
-    title="A scene of three windows",
+    title="A picture of three windows",
     caption="CAPTION",
 )
 
@@ -1034,12 +1059,22 @@ viz.semantic_maps(
 # object or ground.
 
 # %% tags=["slide:H/38-segmenter-pictures"]
-errors = {name: _segments.border_errors(model, 100) for name, model in (("segmenter-shapes", segmenter), ("unet-shapes", unet))}
-named = {"segmenter-shapes": named_by(segmenter, images), "unet-shapes": named_by(unet, images)}
+three = {"segmenter-shapes": segmenter, "setr-shapes": setr, "unet-shapes": unet}
+errors = {name: _segments.border_errors(model, 100) for name, model in three.items()}
+named = {name: named_by(model, images) for name, model in three.items()}
+ground = len(shapes.THINGS)
 for name, answer in named.items():
     found = errors[name]
-    print(f"{name:17} mIoU {miou(answer, truth):.3f}; wrong beside a border {found['error'][0]:.1%}, ", end="")
+    print(
+        f"{name:17} mIoU {miou(answer, truth):.3f}; wrong beside a border {found['error'][0]:.1%}, ", end=""
+    )
     print(f"12 pixels away and more {found['error'][-1]:.1%}")
+    mixed = (
+        (answer >= ground) != (truth >= ground)
+    ).mean()  # a shape taken for a ground, or the other way round
+    print(
+        f"{'':17} of all pixels {(answer != truth).mean():.1%} are wrong; {mixed:.1%} are so even if all shapes are one class"
+    )
 assert errors["segmenter-shapes"]["error"][0] > errors["segmenter-shapes"]["error"][-1]
 viz.errors_at_borders(errors, title="Where the mistakes are", caption="CAPTION")
 
@@ -1087,12 +1122,15 @@ def multiply_adds(tokens, width, layers):
     return layers * 12 * tokens * width**2, layers * 2 * tokens**2 * width
 
 
-sides = 64 * np.arange(2, 33)
+sides = 128 * 2 ** np.arange(5)
 parts = np.array([multiply_adds((side // 16) ** 2, 768, 12) for side in sides]) / 1e9
 for P, speed in ((32, 516), (16, 92), (8, 7)):
     tokens = (512 // P) ** 2
     matrices, attended = multiply_adds(tokens, 768, 12)
-    print(f"ViT-B at 512, patches of {P:2}: {tokens:5} tokens, {matrices / 1e9:4.0f} + {attended / 1e9:4.0f} billion; ", end="")
+    print(
+        f"ViT-B at 512, patches of {P:2}: {tokens:5} tokens, {matrices / 1e9:4.0f} + {attended / 1e9:4.0f} billion; ",
+        end="",
+    )
     print(f"the paper: {speed} images a second")
 assert multiply_adds(6 * 768, 768, 12)[0] == multiply_adds(6 * 768, 768, 12)[1]
 viz.curves(
