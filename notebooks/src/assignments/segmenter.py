@@ -1,9 +1,9 @@
 # %% [markdown]
 # # From tokens to pixels: class masks, progressive upsampling, streams from the top down
 #
-# A vision transformer turns an image into a sequence of tokens, one for each patch. To name every pixel, the tokens must
-# become a map again, and the map must grow to the size of the image. You write three ways that end there: the comparison
-# of patches with classes that ends Segmenter's decoder, and two decoders of SETR.
+# A vision transformer turns an image into a sequence of tokens, one for each patch. To name every pixel, the tokens
+# must become a map again, and the map must grow to the size of the image. You write three ways that end there: the
+# comparison of patches with classes that ends Segmenter's decoder, and two decoders of SETR.
 #
 # **Rules.** Fill in the cells that say `YOUR CODE HERE`, and keep the names and the arguments. Use Python and NumPy.
 # During grading `minivis.ops`, SciPy and PyTorch are not available: calling a ready-made function earns no points.
@@ -34,18 +34,18 @@ def conv3x3(x, weight):
 # %% [markdown]
 # ## Task 1: masks of classes (14 points)
 #
-# At the end of Segmenter's decoder there are $N$ patches $x_n$ and $K$ class embeddings $z_k$, vectors of $D$ numbers. Each patch is
-# compared with each class by the cosine of their angle:
+# At the end of Segmenter's decoder there are $N$ patches $x_n$ and $K$ class embeddings $z_k$, vectors of $D$
+# numbers. Each patch is compared with each class by the cosine of their angle:
 #
 # $$c_{kn} = \frac{(x_n W_p) \cdot (z_k W_c)}{\lVert x_n W_p \rVert \, \lVert z_k W_c \rVert}, \qquad
 # y_{kn} = \gamma_k \frac{c_{kn} - \mu_n}{\sqrt{\sigma_n^2 + \epsilon}} + \beta_k .$$
 #
-# $\mu_n$ and $\sigma_n^2$ are the mean and the variance of the $K$ cosines of patch $n$, the variance with division by $K$, and
-# $\epsilon = 10^{-5}$.
+# $\mu_n$ and $\sigma_n^2$ are the mean and the variance of the $K$ cosines of patch $n$, the variance with division
+# by $K$, and $\epsilon = 10^{-5}$.
 #
-# Write `mask_decoder` for `patches` $(B, N, D)$ and `classes` $(B, K, D)$, `w_patch` and `w_class` $(D, D)$, `gamma` and `beta`
-# $(K)$. Vectors are rows: `patches @ w_patch`. Each image of the batch has classes of its own, because they have
-# seen the image. The result is $(B, K, N)$. With $K = 1$ the norm leaves nothing but `beta`.
+# Write `mask_decoder` for `patches` $(B, N, D)$ and `classes` $(B, K, D)$, `w_patch` and `w_class` $(D, D)$, `gamma`
+# and `beta` $(K)$. Vectors are rows: `patches @ w_patch`. Each image of the batch has classes of its own, because
+# they have seen the image. The result is $(B, K, N)$. With $K = 1$ the norm leaves nothing but `beta`.
 
 
 # %% tags=["task:class-masks"]
@@ -85,9 +85,10 @@ award(
 # %% [markdown]
 # ## Task 2: progressive upsampling (18 points)
 #
-# SETR's second decoder makes a map of the tokens, and then a $3 \times 3$ convolution and an enlargement by two take turns. Write
-# `setr_pup_head(tokens, height, width, weights)`. `tokens` is $(B, 1 + hw, D)$: the class token first, which belongs to no place and is
-# dropped, then the patches of a grid of $h$ = `height` rows and $w$ = `width` columns in reading order. `weights` is a dict of arrays. The steps:
+# SETR's second decoder makes a map of the tokens, and then a $3 \times 3$ convolution and an enlargement by two take
+# turns. Write `setr_pup_head(tokens, height, width, weights)`. `tokens` is $(B, 1 + hw, D)$: the class token first,
+# which belongs to no place and is dropped, then the patches of a grid of $h$ = `height` rows and $w$ = `width`
+# columns in reading order. `weights` is a dict of arrays. The steps:
 #
 # 1. A layer norm of each token over its $D$ numbers: mean 0, variance 1 with $10^{-6}$ added to the variance, times `norm.weight`
 #    $(D)$, plus `norm.bias` $(D)$.
@@ -98,11 +99,11 @@ award(
 #    `norms.i.running_var`, `norms.i.weight` and `norms.i.bias`, all $(C)$; ReLU; the enlargement by two.
 # 4. The classifier, a $1 \times 1$ convolution: `classifier.weight` $(K, C, 1, 1)$ and `classifier.bias` $(K)$. Nothing comes after it.
 #
-# With $L$ convolutions the result is $(B, K, 2^L h, 2^L w)$. The enlargement is bilinear, each axis by itself. Row $i$ of the large map lies
-# at $u = \frac{i + 0.5}{2} - 0.5$ rows of the small one, so that the outer edges of both coincide; $u$ is clipped to $0 \ldots n - 1$, where $n$ is the
-# number of rows of the small map. The
-# value there is a mean of rows $\lfloor u \rfloor$ and $\lfloor u \rfloor + 1$, with the weights $1 - (u - \lfloor u \rfloor)$ and
-# $u - \lfloor u \rfloor$. Columns likewise.
+# With $L$ convolutions the result is $(B, K, 2^L h, 2^L w)$. The enlargement is bilinear, each axis by itself. Row
+# $i$ of the large map lies at $u = \frac{i + 0.5}{2} - 0.5$ rows of the small one, so that the outer edges of both
+# coincide; $u$ is clipped to $0 \ldots n - 1$, where $n$ is the number of rows of the small map. The value there is a
+# mean of rows $\lfloor u \rfloor$ and $\lfloor u \rfloor + 1$, with the weights $1 - (u - \lfloor u \rfloor)$ and $u
+# - \lfloor u \rfloor$. Columns likewise.
 
 
 # %% tags=["task:progressive-upsampling"]
@@ -156,16 +157,18 @@ award(
 # %% [markdown]
 # ## Task 3: streams from the top down (10 points)
 #
-# SETR's third decoder reads $M$ layers of the encoder. All have maps of one size, so they can be added. Each map $x_l$, with $l = 1$ the shallowest layer,
-# first passes a $1 \times 1$ convolution $U_l$ of its own. Then the deepest layer is passed on to all shallower ones, and each sum
-# passes a $3 \times 3$ convolution $W_l$ of its own:
+# SETR's third decoder reads $M$ layers of the encoder. All have maps of one size, so they can be added. Each map
+# $x_l$, with $l = 1$ the shallowest layer, first passes a $1 \times 1$ convolution $U_l$ of its own. Then the deepest
+# layer is passed on to all shallower ones, and each sum passes a $3 \times 3$ convolution $W_l$ of its own:
 #
 # $$m_l = m_{l+1} + U_l\, x_l, \qquad m_{M+1} = 0, \qquad y_l = W_l * m_l .$$
 #
-# So what is added to stream $l$ is $m_{l+1}$ *before* its $3 \times 3$ convolution. There are no norms, no biases and no ReLUs here.
+# So what is added to stream $l$ is $m_{l+1}$ *before* its $3 \times 3$ convolution. There are no norms, no biases and
+# no ReLUs here.
 #
-# Write `mla_fuse(maps, laterals, convs)` for `maps` $(M, B, D, h, w)$, the shallowest first, `laterals` $(M, C, D)$ and `convs`
-# $(M, C, C, 3, 3)$. The result is $(M, B, C, h, w)$, in the order of the maps. `conv3x3` above does one convolution.
+# Write `mla_fuse(maps, laterals, convs)` for `maps` $(M, B, D, h, w)$, the shallowest first, `laterals` $(M, C, D)$
+# and `convs` $(M, C, C, 3, 3)$. The result is $(M, B, C, h, w)$, in the order of the maps. `conv3x3` above does one
+# convolution.
 
 
 # %% tags=["task:streams"]
