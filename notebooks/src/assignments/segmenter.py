@@ -101,9 +101,9 @@ award(
 #
 # With $L$ convolutions the result is $(B, K, 2^L h, 2^L w)$. The enlargement is bilinear, each axis by itself. Row
 # $i$ of the large map lies at $u = \frac{i + 0.5}{2} - 0.5$ rows of the small one, so that the outer edges of both
-# coincide; $u$ is clipped to $0 \ldots n - 1$, where $n$ is the number of rows of the small map. The value there is a
-# mean of rows $\lfloor u \rfloor$ and $\lfloor u \rfloor + 1$, with the weights $1 - (u - \lfloor u \rfloor)$ and $u
-# - \lfloor u \rfloor$. Columns likewise.
+# coincide; $u$ is clipped to $0 \ldots n - 1$, where $n$ is the number of rows of the small map. With
+# $f = u - \lfloor u \rfloor$, the value there is $1 - f$ times row $\lfloor u \rfloor$ plus $f$ times row
+# $\lfloor u \rfloor + 1$. Columns likewise.
 
 
 # %% tags=["task:progressive-upsampling"]
