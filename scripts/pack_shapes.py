@@ -22,8 +22,8 @@ from minivis.recipes import (
     local_attention_shapes,
     mae_shapes,
     mask2former_shapes,
-    setr_shapes,
     segmenter_shapes,
+    setr_shapes,
 )
 
 WHAT = {
@@ -35,8 +35,8 @@ WHAT = {
     "fcn-shapes": "Fully convolutional network, ResNet of 9 convolutions, scores of strides 16, 8 and 4 added up",
     "mae-shapes": "Masked autoencoder, patches of 8 x 8, encoder of width 96 and 4 blocks, decoder of width 64 and 2 blocks",
     "mask-rcnn-shapes": "Mask R-CNN: Faster R-CNN as in faster-rcnn-shapes, and masks of 14 x 14 cells",
-    "setr-shapes": "SETR with progressive upsampling, ResNet of 6 convolutions, 64 tokens of width 40, 4 blocks",
     "segmenter-shapes": "Segmenter, patches of 4 x 4, encoder of width 64 and 4 blocks, mask transformer of 2 blocks",
+    "setr-shapes": "SETR with progressive upsampling, ResNet of 6 convolutions, 64 tokens of width 40, 4 blocks",
     "unet-shapes": "U-Net with padding and batch norm, five levels of 10 to 96 channels",
     "mask2former-shapes": "Mask2Former, ResNet of 8 convolutions, 4 decoder layers with masked attention, 16 queries",
     "yolo-shapes": "YOLO v1, ResNet of 7 convolutions, 2 more of width 128, a grid of 8 x 8 cells with 2 boxes each",
@@ -50,8 +50,8 @@ OUTPUT = {
     "fcn-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
     "mae-shapes": "prediction (B, 64, 192) of the pixels of each patch, mask (B, 64), True = hidden, and their loss",
     "mask-rcnn-shapes": "for each picture boxes (n, 4), xyxy in pixels, labels (n,) from 1, scores (n,), masks (n, 1, H, W)",
-    "setr-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
     "segmenter-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
+    "setr-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
     "unet-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
     "mask2former-shapes": "logits (B, 16, 10) and masks (B, 16, 16, 16); class 9 is no object",
     "yolo-shapes": "(B, 8, 8, 16): for each cell twice x, y, width, height, confidence, then 6 class scores",
@@ -144,11 +144,12 @@ def learned(name, model):
 
 
 def compared(name, run):
-    """Baselines on the same scenes, for a recipe that has some."""
-    if name != "setr-shapes":
-        return {}
-    found = {name: round(value, 4) for name, value in setr_shapes.baselines(run).items()}
-    return {"mIoU of simpler answers on the same scenes": found}
+    """The mean IoU of simpler answers on the same scenes, for a recipe that has some."""
+    if name == "segmenter-shapes":
+        return {"beside": segmenter_shapes.baselines()}
+    if name == "setr-shapes":
+        return {"beside": {answer: round(value, 4) for answer, value in setr_shapes.baselines(run).items()}}
+    return {}
 
 
 def _outlines(scenes, logits):
@@ -299,7 +300,6 @@ def main():
         "on 500 held-out scenes": figures,
         **learned(name, model),
         **compared(name, options.run),
-        **({"beside": segmenter_shapes.baselines()} if name == "segmenter-shapes" else {}),
         "history": cards.history_of(options.run),
         "failures": "failures.png",
         "not for": NOT_FOR.get(

@@ -29,7 +29,7 @@ ORDER = [
     "openblas", "switches", "interrupts", "listed", "pairs", "randomness", "ways", "backend", "dtypes", "broadcasting", "complaints", "debugging", "autograd", "precision", "averaging", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "fast", "losses", "models", "files", "locking", "storage",
     "data", "metrics", "laws", "viz", "turns", "train", "pretrained", "recipes", "classroom", "doctor", "cli", "__main__",
 ]  # fmt: skip
-SHARED_BY_MODELS = {"common", "leaky", "local_resnet"}
+SHARED_BY_MODELS = {"common", "leaky", "local_resnet", "mask_classification"}
 BESIDE = {"data", "metrics", "laws", "viz"}  # they stand beside the models: these alone may import them
 # a model that is another one with a head more, or with other blocks
 EXTENDS = {("models.dinov2", "vit"), ("models.mask_rcnn", "faster_rcnn")}
@@ -41,7 +41,7 @@ CONFINED = {
     "PIL": {"data", "viz"},
     "sklearn": {"data"},
     "hypothesis": {"laws"},
-    "tqdm": {"train", "data", "classroom", "pretrained.hub"},
+    "tqdm": {"train", "data", "classroom", "pretrained.hub", "vision.automatic_masks"},
     # the doctor loads it to see whether it works
     "cupy": {"backend", "fast.cuda", "fast.cuda_attention", "doctor"},
     "cupyx": {"backend", "fast.cuda"},

@@ -28,12 +28,10 @@ def _layer_norm(tokens, weight, bias):
 
 def _conv(x, weight, bias=0):
     """A 3 x 3 convolution of maps (B, C, h, w) with a border of zeros."""
-    h, w = x.shape[2:]
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    shifted = [padded[:, :, i : i + h, j : j + w] for i in range(3) for j in range(3)]
-    flat = weight.reshape(*weight.shape[:2], 9)
-    y = sum(np.einsum("oc,bchw->bohw", flat[:, :, k], part) for k, part in enumerate(shifted))
-    return y + np.reshape(bias, (-1, 1, 1))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))  # (B, C, h, w, 3, 3)
+    y = np.tensordot(weight, windows, axes=((1, 2, 3), (1, 4, 5)))  # (O, B, h, w)
+    return y.swapaxes(0, 1) + np.reshape(bias, (-1, 1, 1))
 
 
 def _twice(n):
@@ -154,21 +152,6 @@ def _flipped(x, weight, bias):
     return _conv(x, weight[:, :, ::-1, ::-1], bias)
 
 
-def _edge_border(x, weight, bias):
-    """The border repeats the outermost cells."""
-    return _conv(np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), "edge"), weight, bias)[:, :, 1:-1, 1:-1]
-
-
-def _up_first(tokens, height, width, weights):
-    """Each enlargement comes before the convolution."""
-    w = weights
-    x = _as_rows(_layer_norm(tokens[:, 1:], w["norm.weight"], w["norm.bias"]), height, width)
-    for i in range(sum(name.startswith("convs.") for name in w) // 2):
-        x = _conv(_up(x), w[f"convs.{i}.weight"], w[f"convs.{i}.bias"])
-        x = _relu(_stored(x, w, f"norms.{i}"))
-    return _classified(x, w).astype(tokens.dtype)
-
-
 not_square = _changed(as_map=_side)
 last_dropped = _changed(patches=lambda tokens: tokens[:, :-1])
 no_norm = _changed(normed=lambda x, w: x * w["norm.weight"] + w["norm.bias"])
@@ -177,15 +160,6 @@ no_means = _changed(map_norm=_without_mean)
 relu_last = _changed(end=_relu)
 all_at_once = _changed(at_once=True)
 no_relu = _changed(activation=lambda x: x)
-
-
-def no_conv_bias(tokens, height, width, weights):
-    """Without the biases of the convolutions."""
-    w = {
-        name: 0 * x if name.startswith("convs.") and name.endswith("bias") else x
-        for name, x in weights.items()
-    }
-    return _pup_head(tokens, height, width, w)[0]
 
 
 def _head(draw, height, width, convs=1, D=2, C=2, K=2, batch=2):
@@ -395,8 +369,6 @@ for name, hint, answer in (
     ("a ReLU after the scores", "Your scores are never negative: no ReLU comes after the classifier.", relu_last),
     ("one enlargement at the end", "All your convolutions work on the small map. Enlarge by two after each of them.", all_at_once),
     ("no ReLU", "The ReLU after each norm is missing.", no_relu),
-    ("enlarged before the convolution", "You enlarge before each convolution; the enlargement comes after it.", _up_first),
-    ("biases of the convolutions forgotten", "convs.0.bias and its like have no effect.", no_conv_bias),
     ("tokens down the columns", "You read the tokens column by column. They are in reading order, row by row.",
      _changed(as_map=_down_columns)),
     ("height and width exchanged", "Your map has width rows and height columns.", _changed(as_map=_turned)),
@@ -405,8 +377,6 @@ for name, hint, answer in (
     ("nearest", "You repeat each cell. The enlargement is bilinear.", _changed(up=_nearest)),
     ("kernels turned around", "Your kernels are flipped. A convolution here multiplies the kernel with the window as it lies.",
      _changed(conv=_flipped)),
-    ("a border of repeated cells", "The border of the 3 x 3 convolutions is zeros, not the outermost cells again.",
-     _changed(conv=_edge_border)),
 ):  # fmt: skip
     setr_pup_head.mistake(name, hint, answer)
 

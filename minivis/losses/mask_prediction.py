@@ -1,6 +1,6 @@
 """The set loss of Mask2Former: objects are matched and compared by their masks, at a few random points only.
 
-Not here: boxes, and masks compared pixel by pixel (set_prediction.py), the choice of the points (points.py).
+Not here: boxes (set_prediction.py), masks compared pixel by pixel (mask_classification.py), the choice of points (points.py).
 """
 
 import numpy as np
@@ -70,16 +70,18 @@ class MaskMatcher:
     """
 
     def __init__(self, class_weight=2, mask_weight=5, dice_weight=5, points=12544, solver=None, rng=None):
-        weights = class_weight, mask_weight, dice_weight
-        if min(weights) < 0 or not max(weights) > 0:
-            raise ValueError(
-                f"MaskMatcher: weights must be at least 0, and one of them above it, got {weights}"
-            )
+        self._set_weights(class_weight, mask_weight, dice_weight)
         check_sampling("MaskMatcher", points, 1, 0)
-        self.class_weight, self.mask_weight, self.dice_weight = weights
         self.points = points
         self.solver = solver
         self.rng = generator(rng)
+
+    def _set_weights(self, *weights):
+        if min(weights) < 0 or not max(weights) > 0:
+            raise ValueError(
+                f"{type(self).__name__}: weights must be at least 0, and one of them above it, got {weights}"
+            )
+        self.class_weight, self.mask_weight, self.dice_weight = weights
 
     def __call__(self, logits, masks, targets):
         """Match the queries of every image to its objects.
@@ -105,10 +107,10 @@ class MaskMatcher:
             If shapes do not fit, targets are not as described, or predictions are not finite.
         """
         pairs = solve(self.costs(logits, masks, targets), self.solver)
-        return with_target_indices("MaskMatcher", pairs, targets)
+        return with_target_indices(type(self).__name__, pairs, targets)
 
     def costs(self, logits, masks, targets):
-        """The cost of each pair of an object and a query of its image, at newly drawn points.
+        """The cost of each pair of an object and a query of its image.
 
         Parameters
         ----------
@@ -120,27 +122,38 @@ class MaskMatcher:
         list of ndarray, shape (T, Q)
             The costs of each image, on the CPU. Crowds are left out.
         """
+        name = type(self).__name__
         logits, masks = widened(raw(logits)), widened(raw(masks))
-        xp = check_predictions("MaskMatcher", logits, "BQhw", masks=masks)
+        xp = check_predictions(name, logits, "BQhw", masks=masks)
         (B, Q) = logits.shape[:2]
-        objects = gather("MaskMatcher", targets, B, logits.shape[2] - 1, ["masks"])
+        objects = gather(name, targets, B, logits.shape[2] - 1, ["masks"])
         # the number of each object within its image
         number = np.arange(len(objects.labels)) - np.repeat(objects.starts, objects.counts)
         labels = np.zeros((B, 1, max(1, *objects.counts)), np.int64)  # (B, 1, T); the padding is not used
         labels[objects.image, 0, number] = objects.labels
         truth = np.zeros((B, labels.shape[2], *objects.masks.shape[1:]), masks.dtype)
         truth[objects.image, number] = objects.masks
-        points = xp.asarray(self.rng.random((B, self.points, 2)).astype(masks.dtype))
-        t = sample_points(xp.asarray(truth), points).swapaxes(1, 2)  # (B, P, T)
-        z = sample_points(masks, points)  # (B, Q, P)
+        z, t = self._compared(masks, xp.asarray(truth))  # (B, Q, P), (B, T, P)
+        t = t.swapaxes(1, 2)  # (B, P, T)
         p = ops.sigmoid(z)
-        # the cross-entropy of a point is softplus(z) - z t, so one matrix product gives its mean for all pairs
-        entropy = (ops.softplus(z).sum(axis=2, keepdims=True) - z @ t) / self.points  # (B, Q, T)
+        outside, gain = self._pixel_losses(z)
+        # the mean of (1 - t) outside + t inside: one matrix product gives it for all pairs
+        loss = (outside.sum(axis=2, keepdims=True) + gain @ t) / z.shape[2]  # (B, Q, T)
         dice = 1 - (2 * (p @ t) + 1) / (p.sum(axis=2, keepdims=True) + t.sum(axis=1, keepdims=True) + 1)
         labels = xp.broadcast_to(xp.asarray(labels), (B, Q, labels.shape[2]))
         probability = xp.take_along_axis(ops.softmax(logits), labels, axis=2)
-        costs = self.mask_weight * entropy - self.class_weight * probability + self.dice_weight * dice
+        costs = self.mask_weight * loss - self.class_weight * probability + self.dice_weight * dice
         return [cost[:, :count].T for cost, count in zip(to_numpy(costs), objects.counts, strict=True)]
+
+    def _compared(self, masks, truth):
+        """Masks (B, Q, h, w) and objects (B, T, H, W) at newly drawn points: (B, Q, P) and (B, T, P)."""
+        xp = namespace(masks)
+        points = xp.asarray(self.rng.random((len(masks), self.points, 2)).astype(masks.dtype))
+        return sample_points(masks, points), sample_points(truth, points)
+
+    def _pixel_losses(self, z):
+        """The loss of each logit if its pixel lies outside the object, and what is added if it lies inside."""
+        return ops.softplus(z), -z  # the cross-entropy is softplus(z) - z t
 
 
 PUBLISHED = {"loss_ce": 2, "loss_mask": 5, "loss_dice": 5}
@@ -234,11 +247,12 @@ class Mask2FormerCriterion:
         ValueError
             If shapes do not fit, targets are not as described, or predictions are not finite.
         """
+        name = type(self).__name__
         layers = [output, *(getattr(output, "auxiliary", None) or ())]
         for layer in layers:
-            check_classes("Mask2FormerCriterion", layer.logits, self.num_classes)
-        targets = without_crowds("Mask2FormerCriterion", targets)
-        objects = gather("Mask2FormerCriterion", targets, len(output.logits), self.num_classes, ["masks"])
+            check_classes(name, layer.logits, self.num_classes)
+        targets = without_crowds(name, targets)
+        objects = gather(name, targets, len(output.logits), self.num_classes, ["masks"])
         terms = [self._layer(layer.logits, layer.masks, targets, objects) for layer in layers]
         terms = {name: ops.concatenate([term[name] for term in terms]) for name in PUBLISHED}
         return total(terms, self.weights, [output.logits, output.masks])
@@ -247,18 +261,25 @@ class Mask2FormerCriterion:
         """The terms of one layer, each (1,)."""
         logits, masks = widened(logits), widened(masks)
         pairs = self.matcher(raw(logits), raw(masks), targets)
-        query, target = flat("Mask2FormerCriterion", pairs, objects, logits.shape[1], 1)  # (M,)
+        query, target = flat(type(self).__name__, pairs, objects, logits.shape[1], 1)  # (M,)
         xp = namespace(raw(masks))
         count = max(len(objects.labels), 1)
-        predicted = ops.take(ops.reshape(masks, (-1, 1, *masks.shape[2:])), xp.asarray(query))  # (M, 1, h, w)
-        sampling = self.points, self.oversample, self.importance
-        points = uncertain_points(raw(predicted)[:, 0], *sampling, rng=self.rng)  # (M, P, 2)
-        truth = xp.asarray(objects.masks[target, None].astype(masks.dtype))
-        predicted = sample_points(predicted, points)[:, 0]  # (M, P)
-        truth = sample_points(truth, points)[:, 0]
-        entropy = ops.mean(ops.binary_cross_entropy_with_logits(predicted, truth, reduction="none"), axis=1)
+        predicted = ops.take(ops.reshape(masks, (-1, *masks.shape[2:])), xp.asarray(query))  # (M, h, w)
+        truth = xp.asarray(objects.masks[target].astype(masks.dtype))  # (M, H, W)
+        predicted, truth = self._compared(predicted, truth)  # (M, P)
         return {
             "loss_ce": class_loss(logits, query, objects.labels[target], self.no_object, 1),
-            "loss_mask": by_layer(entropy, 1) / count,
+            "loss_mask": by_layer(self._mask_loss(predicted, truth), 1) / count,
             "loss_dice": by_layer(dice_loss(predicted, truth, reduction="none"), 1) / count,
         }
+
+    def _compared(self, predicted, truth):
+        """Masks (M, h, w) and their objects (M, H, W) at points where the masks are uncertain: (M, P) each."""
+        sampling = self.points, self.oversample, self.importance
+        points = uncertain_points(raw(predicted), *sampling, rng=self.rng)  # (M, P, 2)
+        predicted = sample_points(ops.expand_dims(predicted, 1), points)[:, 0]
+        return predicted, sample_points(truth[:, None], points)[:, 0]
+
+    def _mask_loss(self, predicted, truth):
+        """The loss of each mask, (M,)."""
+        return ops.mean(ops.binary_cross_entropy_with_logits(predicted, truth, reduction="none"), axis=1)

@@ -23,11 +23,14 @@ from minivis.models.lr_net import *
 from minivis.models.mae import *
 from minivis.models.mask2former import *
 from minivis.models.mask_rcnn import *
+from minivis.models.maskformer import *
 from minivis.models.non_local import *
 from minivis.models.ode_net import *
 from minivis.models.rcnn import *
 from minivis.models.resnet import *
 from minivis.models.sagan import *
+from minivis.models.sam import *
+from minivis.models.sam_encoder import *
 from minivis.models.san import *
 from minivis.models.sasa import *
 from minivis.models.segmenter import *

@@ -7,13 +7,13 @@ a panoptic map (vision/).
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from minivis import ops
 from minivis.autograd import Tensor
 from minivis.models.common import published
+from minivis.models.mask_classification import MaskFormerOutput, predict
 from minivis.nn import (
     MLP,
     Dropout,
@@ -36,23 +36,7 @@ __all__ = [
 ]
 
 
-@dataclass
-class Mask2FormerOutput:
-    """The predictions of Mask2Former for a batch of images.
-
-    Attributes
-    ----------
-    logits : Tensor, shape (B, Q, K + 1)
-        Scores of the classes; the last is "no object".
-    masks : Tensor, shape (B, Q, H / 4, W / 4)
-        Logits, positive where a pixel belongs to the query's object. As large as the backbone's finest map.
-    auxiliary : list of Mask2FormerOutput
-        The predictions before each decoder layer, one for each layer. The first is made from the learned queries alone.
-    """
-
-    logits: Tensor
-    masks: Tensor
-    auxiliary: list
+Mask2FormerOutput = MaskFormerOutput
 
 
 class DecoderLayer(ResidualLayer):
@@ -216,13 +200,8 @@ class Mask2Former(Module):
         return Mask2FormerOutput(last.logits, last.masks, auxiliary)
 
     def _predict(self, x, pixels):
-        """Class and mask of every query. A mask logit is the dot product of the query's and the pixel's embedding."""
-        x = self.norm(x)
-        B, C, H, W = pixels.shape
-        first, second, last = self.mask_head
-        embedding = last(ops.relu(second(ops.relu(first(x)))))  # (B, Q, C)
-        masks = (embedding @ pixels.reshape(B, C, H * W)).reshape(B, x.shape[1], H, W)
-        return Mask2FormerOutput(self.class_head(x), masks, [])
+        """Class and mask of every query, from its normalised state (B, Q, D)."""
+        return predict(self.norm(x), pixels, self.class_head, self.mask_head)
 
 
 def attended_pixels(masks, size):

@@ -11,24 +11,22 @@ import math
 
 import numpy as np
 
-from minivis import backend, ops
+from minivis import ops
 from minivis.models.common import map_to_tokens
+from minivis.models.mask_classification import constant, grid_codes, normed_conv, top_down
 from minivis.nn import (
     MLP,
     Conv2d,
     Dropout,
-    GroupNorm,
     LayerNorm,
     Linear,
     Module,
     Parameter,
-    Sequential,
     init,
 )
 from minivis.nn.transformer import ResidualLayer
 from minivis.precision import widened
 from minivis.vision.deformable_attention import multi_scale_deformable_attention
-from minivis.vision.position_codes import sine_position_code
 
 __all__ = ["DeformableAttention", "PixelDecoder"]
 
@@ -103,8 +101,7 @@ class PixelDecoder(Module):
         coarse = channels[-levels:]
 
         def projection(C, kernel=1, bias=False):
-            conv = Conv2d(C, width, kernel, padding=kernel // 2, bias=bias, weight_init=xavier, rng=rng)
-            return Sequential(conv, GroupNorm(groups, width))
+            return normed_conv(C, width, kernel, groups, xavier, rng, bias)
 
         self.heads, self.levels, self.points = heads, levels, points
         # coarsest first, as everywhere below
@@ -125,32 +122,17 @@ class PixelDecoder(Module):
         shapes = [x.shape[2:] for x in coarse]
         tokens = ops.concatenate([map_to_tokens(x) for x in coarse], axis=1)  # (B, N, D)
         B, _, D = tokens.shape
-        codes = [_constant(_codes, tokens, *shape, D) for shape in shapes]  # (H W, D)
+        codes = [constant(grid_codes, tokens, *shape, D) for shape in shapes]  # (H W, D)
         marked = ops.concatenate([code + self.level_embed[i] for i, code in enumerate(codes)])  # (N, D)
-        places = _constant(_places, tokens, tuple(shapes), self.heads * self.levels * self.points)
-        steps = _constant(_steps, tokens, tuple(shapes), self.heads, self.points)
+        places = constant(_places, tokens, tuple(shapes), self.heads * self.levels * self.points)
+        steps = constant(_steps, tokens, tuple(shapes), self.heads, self.points)
         for layer in self.layers:
             tokens = layer(tokens, marked, places, steps, shapes)
         ends = np.cumsum([0, *(H * W for H, W in shapes)]).tolist()
         levels = [tokens[:, start:end] for start, end in zip(ends, ends[1:], strict=False)]
         y = levels[-1].transpose(0, 2, 1).reshape(B, D, *shapes[-1])
-        fine = reversed(maps[: -self.levels])
-        # from coarse to fine, as in an FPN
-        for lateral, output, x in zip(self.lateral, self.output, fine, strict=True):
-            y = lateral(x) + ops.interpolate(y, size=x.shape[2:], mode="bilinear")
-            y = ops.relu(output(y))
+        y = top_down(y, maps[: -self.levels][::-1], self.lateral, self.output, "bilinear")
         return self.mask_features(y), levels, codes, shapes
-
-
-def _constant(make, like, *arguments):
-    """The cached array ``make(*arguments)``, in the dtype and on the device of the Tensor ``like``."""
-    return backend.move(make(*arguments, like.dtype), like.device)
-
-
-@functools.lru_cache(32)
-def _codes(height, width, dim, dtype):
-    """The sine code of every pixel of a map, (H W, D)."""
-    return sine_position_code(height, width, dim, normalize=True, dtype=dtype).reshape(-1, dim)
 
 
 @functools.lru_cache(16)

@@ -5,14 +5,14 @@ Not here: the model (models/mask2former.py), the names of the backbones' weights
 
 from minivis.models.mask2former import Mask2Former
 from minivis.pretrained import resnet, swin
-from minivis.pretrained.family import Part, PublishedFamily, labels_of, names_of, translate
+from minivis.pretrained.family import PublishedFamily, labels_of, names_of, translate
+from minivis.pretrained.maskformer import STAGES, backbone_of, packed_attention
 from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY"]
 
 # transformers' default for a config.json without a backbone
-DEFAULT = Settings("mask2former", {"model_type": "swin", "depths": [2, 2, 18, 2]})
-STAGES = ["stage1", "stage2", "stage3", "stage4"]
+DEFAULT = {"model_type": "swin", "depths": [2, 2, 18, 2]}
 
 
 def build(config):
@@ -28,7 +28,7 @@ def build(config):
         feature_strides=[4, 8, 16, 32],
     )
     return Mask2Former(
-        _backbone(settings),
+        backbone_of(settings, DEFAULT),
         num_classes=len(labels_of(config)),
         queries=settings.whole("num_queries", 100),
         width=width,
@@ -41,25 +41,6 @@ def build(config):
         mask_width=settings.whole("mask_feature_size", 256),
         dropout=settings.share("dropout", 0.0),
     )
-
-
-def _backbone(settings):
-    described = settings.part("backbone_config")
-    if described is None and settings.get("backbone"):
-        raise ValueError(
-            f"mask2former: backbone {settings.text('backbone', '')!r:.100} is only named; minivis needs its backbone_config"
-        )
-    described = Settings("mask2former", {"out_features": STAGES, **(described or DEFAULT).values})
-    kind = described.text("model_type", "none")
-    stages = described.get("out_features", STAGES)
-    if kind not in ("swin", "resnet") or stages != STAGES:
-        raise ValueError(
-            f"mask2former: backbone_config must be of a swin or resnet with out_features {STAGES}, found {kind!r:.100} with "
-            f"{stages!r:.200}"
-        )
-    if kind == "swin":
-        return swin.build({**described.values, "architectures": ["SwinBackbone"]})
-    return resnet.build(described.values, num_classes=0)
 
 
 def names(model, dialect):
@@ -100,7 +81,7 @@ def _hub(fine):
         table.append((f"pixel_decoder.output.{i}.*.*", f"{pixels}layer_{fine - i}.*.*"))
     layer = decoder + "decoder.layers.*."
     ours = "layers.*."
-    table += _packed(ours + "cross_attn.", layer + "cross_attn.")
+    table += packed_attention(ours + "cross_attn.", layer + "cross_attn.")
     table += [
         (f"{ours}self_attn.{role}.*", f"{layer}self_attn.{name}.*")
         for role, name in (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj"), ("out", "out_proj"))
@@ -137,7 +118,7 @@ def _authors(fine):
         ("self_attention", 2, "self_attn.", "self_attn."),
     ):
         layer = f"{decoder}transformer_{part}_layers.*."
-        table += _packed("layers.*." + attention, layer + theirs)
+        table += packed_attention("layers.*." + attention, layer + theirs)
         table.append((f"layers.*.norm{number}.*", layer + "norm.*"))
     layer = decoder + "transformer_ffn_layers.*."
     return [*table, ("layers.*.norm3.*", layer + "norm.*"), ("layers.*.mlp.fc*.*", layer + "linear*.*")]
@@ -148,15 +129,6 @@ def _deformable(ours, theirs):
         ("offsets", "sampling_offsets"), ("weights", "attention_weights"), ("value", "value_proj"), ("out", "output_proj"),
     )  # fmt: skip
     return [(f"{ours}{role}.*", f"{theirs}{name}.*") for role, name in pairs]
-
-
-def _packed(ours, theirs):
-    """torch's attention, which packs query, key and value in one array."""
-    packed = [
-        (f"{ours}{role}.*", Part(f"{theirs}in_proj_*", i, 3))
-        for i, role in enumerate(("query", "key", "value"))
-    ]
-    return [*packed, (f"{ours}out.*", f"{theirs}out_proj.*")]
 
 
 def infer(shapes, config=None):

@@ -9,7 +9,7 @@ from minivis import ops
 from minivis.backend import to_numpy
 from minivis.files import some
 from minivis.listed import told
-from minivis.vision import box_cxcywh_to_xyxy, detr_detections, detr_panoptic, mask2former_panoptic
+from minivis.vision import box_cxcywh_to_xyxy, detr_detections, detr_panoptic, panoptic_inference
 
 __all__ = ["classes", "countable", "detections", "pixels", "regions", "segments", "things_of"]
 
@@ -222,20 +222,22 @@ def detections(output, size, threshold=0.7):
     return found
 
 
-def segments(output, things, size, threshold=None):
+def segments(output, things, size, threshold=None, inside=True):
     """The panoptic result of a model with masks, merged in the way of its authors.
 
     Parameters
     ----------
     output : object with logits (1, Q, K + 1) and masks (1, Q, h, w)
-        The model's output. If it has boxes too, it is DETR's, otherwise Mask2Former's.
+        The model's output. If it has boxes too, it is DETR's, otherwise MaskFormer's or Mask2Former's.
     things : array of bool, shape (K,)
         True for classes that are things.
     size : (int, int)
         Height and width of the photo, in pixels.
     threshold : float, optional
         The probability of a query's class must be larger than this; default: the authors', 0.85 for DETR and 0.8 for
-        Mask2Former.
+        MaskFormer and Mask2Former.
+    inside : bool, default True
+        As for `minivis.vision.panoptic_inference`; False for MaskFormer. DETR's merge does not ask.
 
     Returns
     -------
@@ -250,8 +252,11 @@ def segments(output, things, size, threshold=None):
         If the output is for several photos.
     """
     _check_one("segments", output)
-    merge = mask2former_panoptic if getattr(output, "boxes", None) is None else detr_panoptic
     options = {} if threshold is None else {"threshold": threshold}
+    merge = detr_panoptic
+    if getattr(output, "boxes", None) is None:
+        merge = panoptic_inference
+        options["inside"] = inside
     return merge(to_numpy(output.logits[0]), to_numpy(output.masks[0]), things, size, **options)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from minivis.autograd import Tensor, no_grad
 from minivis.data.images import read_image
 from minivis.files import as_path
-from minivis.models import CLIP, MAE, YOLO, ViViT, YOLOv2
+from minivis.models import CLIP, MAE, YOLO, MaskFormer, ViViT, YOLOv2
 from minivis.pretrained import postprocess
 from minivis.pretrained.folder import CONFIG, from_pretrained, read_json
 from minivis.pretrained.own import load_ready
@@ -35,7 +35,8 @@ def predict(source, photo, out=None, threshold=None, things=None):
     out : str or path, optional
         The picture to write. The default is the photo's name with ``-predicted.png`` at the end, in the current folder.
     threshold : float, optional
-        Minimal score of a box or mask. The default is 0.7 for boxes, 0.85 for DETR's masks and 0.8 for Mask2Former's.
+        Minimal score of a box or mask. The default is 0.7 for boxes, 0.85 for DETR's masks and 0.8 for those of
+        MaskFormer and Mask2Former.
     things : list of str, optional
         Names or numbers of the classes that are things, for a panoptic model for which this is unknown.
 
@@ -116,7 +117,7 @@ def describe(model, output, image, threshold=None, size=None):
             labels, postprocess.regions(output[0], size, image.shape[1:], threshold), image, threshold
         )
     if getattr(output, "masks", None) is not None:
-        return _segments(labels, model.things, output, image, threshold)
+        return _segments(labels, model, output, image, threshold)
     threshold = 0.7 if threshold is None else threshold
     return _objects(labels, postprocess.detections(output, image.shape[1:], threshold), image, threshold)
 
@@ -166,10 +167,11 @@ def _objects(labels, found, image, threshold):
     return lines, viz.boxes_on_image(image, boxes, *told, size=8)
 
 
-def _segments(labels, things, output, image, threshold):
+def _segments(labels, model, output, image, threshold):
     from minivis import viz
 
-    ids, segments = postprocess.segments(output, things, image.shape[1:], threshold)
+    inside = not isinstance(model, MaskFormer)  # each model as its authors do it
+    ids, segments = postprocess.segments(output, model.things, image.shape[1:], threshold, inside)
     lines = [_counted(segments, "segment", "segments")]
     for segment in segments:
         name = labels.get(segment["category_id"], str(segment["category_id"]))

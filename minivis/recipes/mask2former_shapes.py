@@ -11,7 +11,7 @@ from minivis.losses import Mask2FormerCriterion
 from minivis.models import Mask2Former
 from minivis.recipes import _shapes
 from minivis.train import fit
-from minivis.vision import mask2former_panoptic
+from minivis.vision import panoptic_inference
 
 __all__ = ["measure", "merge", "run", "small_mask2former"]
 
@@ -20,7 +20,7 @@ STEPS = 2200
 
 def merge(logits, masks, things, size):
     """The panoptic map of one scene; the threshold is low, because the model was trained for minutes, not for days."""
-    return mask2former_panoptic(logits, masks, things, size, threshold=0.5, overlap=0.7)
+    return panoptic_inference(logits, masks, things, size, threshold=0.5, overlap=0.7)
 
 
 def small_mask2former(backbone, rng, **options):

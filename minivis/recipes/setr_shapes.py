@@ -229,7 +229,7 @@ def baselines(run, count=None):
     Returns
     -------
     dict of str to float
-        "always the most frequent class": every pixel alike. "the backbone and one linear layer": how the backbone was trained,
+        ``most frequent class``: the same answer everywhere. ``the backbone and one linear layer``: how the backbone was trained,
         each of its cells names its 8 x 8 pixels, without a transformer.
     """
     rng = np.random.default_rng(0)
@@ -242,6 +242,6 @@ def baselines(run, count=None):
     for _, classes in _shapes.fresh_scenes(count, sample=_shapes.with_pixels):
         table += confusion_matrix(np.full(classes.shape, counts.argmax()), classes, len(counts))
     return {
-        "always the most frequent class": mean_iou(table),
+        "most frequent class": mean_iou(table),
         "the backbone and one linear layer": _shapes.measure_pixels(namer.eval(), count)["mIoU"],
     }

@@ -6,6 +6,7 @@ Not here: layers (nn/), pictures (viz/).
 
 from minivis.analysis import attention_distance  # noqa: F401 (mv.vision.attention_distance)
 from minivis.vision.anchors import *
+from minivis.vision.automatic_masks import *
 from minivis.vision.box_coding import *
 from minivis.vision.boxes import *
 from minivis.vision.class_masks import *
@@ -23,6 +24,7 @@ from minivis.vision.non_local_operation import *
 from minivis.vision.panoptic import *
 from minivis.vision.patches import *
 from minivis.vision.position_codes import *
+from minivis.vision.prompts import *
 from minivis.vision.proposals import *
 from minivis.vision.receptive_fields import *
 from minivis.vision.region_masks import *

@@ -1,4 +1,4 @@
-"""From predictions of queries to labels of pixels: panoptic merge of DETR and Mask2Former, semantic maps, COCO ids.
+"""From predictions of queries to labels of pixels: panoptic merges of DETR and of MaskFormer, semantic maps, COCO ids.
 
 Not here: the models (models/), metrics (metrics/panoptic.py), pictures (viz/).
 """
@@ -9,7 +9,7 @@ from minivis import ops
 from minivis.backend import to_numpy
 from minivis.precision import in_float32, widened
 
-__all__ = ["detr_panoptic", "id2rgb", "mask2former_panoptic", "rgb2id", "semantic_inference"]
+__all__ = ["detr_panoptic", "id2rgb", "panoptic_inference", "rgb2id", "semantic_inference"]
 
 
 def _confident(name, logits, masks, things, size, threshold):
@@ -131,8 +131,8 @@ def detr_panoptic(logits, masks, things, size=None, threshold=0.85, min_area=4):
     return (winner + 1).astype(np.int32), segments
 
 
-def mask2former_panoptic(logits, masks, things, size=None, threshold=0.8, overlap=0.8):
-    r"""Assign each pixel to at most one segment, as Mask2Former does: by class score times mask probability.
+def panoptic_inference(logits, masks, things, size=None, threshold=0.8, overlap=0.8, inside=True):
+    r"""Assign each pixel to at most one segment, as MaskFormer and Mask2Former do: by class score times mask probability.
 
     Pixel p goes to query :math:`\arg\max_q s_q\, \sigma(m_{qp})` among the queries whose best class is an object with a
     score :math:`s_q` above the threshold. A query is removed if the pixels it wins are less than the fraction `overlap`
@@ -153,6 +153,9 @@ def mask2former_panoptic(logits, masks, things, size=None, threshold=0.8, overla
         A score (softmax over the classes) must be larger than this.
     overlap : float, default 0.8
         Minimal fraction of its own mask that a query must win.
+    inside : bool, default True
+        Whether a query keeps only what it wins inside its own mask, as in the code of Mask2Former. With False it keeps all
+        that it wins, as in the code of MaskFormer: then less of the image is void.
 
     Returns
     -------
@@ -172,29 +175,29 @@ def mask2former_panoptic(logits, masks, things, size=None, threshold=0.8, overla
     References
     ----------
     Cheng et al., "Per-pixel classification is not all you need for semantic segmentation" (MaskFormer), NeurIPS 2021,
-    section 3.4; used in Mask2Former (CVPR 2022) too.
+    section 3.4; used in Mask2Former (CVPR 2022) too. Slide ``I/32-maskformer``.
 
     Examples
     --------
     >>> logits = np.array([[9.0, 0.0, 0.0], [0.0, 9.0, 0.0]])
     >>> masks = np.array([[[5.0, 5.0, -5.0, -5.0]], [[-5.0, -5.0, 5.0, -5.0]]])
-    >>> ids, segments = mask2former_panoptic(logits, masks, things=[True, False])
+    >>> ids, segments = panoptic_inference(logits, masks, things=[True, False])
     >>> ids
     array([[1, 1, 2, 0]], dtype=int32)
     """
-    masks, labels, scores = _confident("mask2former_panoptic", logits, masks, things, size, threshold)
+    masks, labels, scores = _confident("panoptic_inference", logits, masks, things, size, threshold)
     ids = np.zeros(masks.shape[1:], np.int32)
     segments = []
     stuff = {}
     if not len(labels):
         return ids, segments
-    inside = masks >= 0  # sigmoid >= 1/2
+    own = masks >= 0  # sigmoid >= 1/2
     winner = (scores[:, None, None] * ops.sigmoid(masks)).argmax(axis=0)  # (H, W)
     for q, (label, score) in enumerate(zip(labels.tolist(), scores, strict=True)):
         won = winner == q
-        kept = won & inside[q]
+        kept = won & own[q] if inside else won
         area = kept.sum()
-        if area == 0 or won.sum() / inside[q].sum() < overlap:
+        if not area or not own[q].any() or won.sum() / own[q].sum() < overlap:
             continue
         if label in stuff:  # fuse with the segment of this class
             segment = stuff[label]
@@ -236,11 +239,13 @@ def semantic_inference(logits, masks, size=None):
 
     Notes
     -----
-    Differentiable in both.
+    Differentiable in both. The scores of a pixel are not probabilities: they sum to more than 1 where queries overlap, and to
+    less where no query is sure.
 
     References
     ----------
-    Cheng et al., MaskFormer, NeurIPS 2021, section 3.4.
+    Cheng et al., "Per-pixel classification is not all you need for semantic segmentation", NeurIPS 2021, section 3.4.
+    Slide ``I/32-maskformer``.
 
     Examples
     --------

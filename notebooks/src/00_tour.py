@@ -365,7 +365,7 @@ def same_colours(ids, segments):
 painted = {
     "the right answer": [(s.panoptic, s.segments) for s in scenes],
     "DETR": paint("detr-panoptic-shapes", mv.vision.detr_panoptic),
-    "Mask2Former": paint("mask2former-shapes", mv.vision.mask2former_panoptic, overlap=0.7),
+    "Mask2Former": paint("mask2former-shapes", mv.vision.panoptic_inference, overlap=0.7),
 }
 
 # %%

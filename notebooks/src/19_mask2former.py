@@ -634,7 +634,7 @@ def panoptic_score(said, merge):
     return mv.metrics.panoptic_quality(maps, [(s.panoptic, s.segments) for s in scenes], THINGS), maps
 
 
-merge = mask2former_shapes.merge  # mask2former_panoptic, with a threshold for a model this small
+merge = mask2former_shapes.merge  # panoptic_inference, with a threshold for a model this small
 by_layer = {
     "mean IoU of matched masks": [iou_of_matched(said) for said in predictions],
     "PQ if it stopped here": [panoptic_score(said, merge)[0]["PQ"] for said in predictions],
@@ -931,7 +931,7 @@ for i, kind in enumerate(label[keep]):
         if not THINGS[kind]:
             stuff[kind] = number
     ids[won & own] = number
-theirs, described = mv.vision.mask2former_panoptic(
+theirs, described = mv.vision.panoptic_inference(
     output.logits[0], output.masks[0], THINGS, (64, 64), threshold=threshold, overlap=share
 )
 assert (ids == theirs).all() and len(described) == segments

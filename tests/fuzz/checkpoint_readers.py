@@ -292,6 +292,7 @@ READERS = [
     in_dialect("resnet", "timm", architecture="resnet50", pretrained_cfg=PREPROCESSORS["timm"]),
     in_dialect("swin", "ms"),
     in_dialect("mask2former", "fb", num_attention_heads=2, things=[0]),
+    in_dialect("maskformer", "fb", num_attention_heads=2, things=[0]),
     Reader("from_pretrained shards", shards, lambda folder: mv.from_pretrained(folder)),
     Reader("read_onnx", onnx_file, arrays_of_onnx),
     Reader("preprocessor_config.json", preprocessors, prepare),

@@ -332,6 +332,30 @@ def _segmented(rng):
     return {"image": image.astype(np.float32), "labels": labels + int(rng.integers(0, 3)), **options}
 
 
+def _queries(rng):
+    Q, K, H, W = (int(n) for n in rng.integers(1, (6, 5, 5, 5)))
+    shapes = {"class_logits": (Q, K + 1), "mask_logits": (Q, H, W)}
+    return {name: (2 * rng.standard_normal(shape)).astype(np.float32) for name, shape in shapes.items()}
+
+
+def _queries_to_merge(rng):
+    """Queries that own rectangles, which overlap, and are sure of their classes, or not."""
+    Q, K, H, W = (int(n) for n in rng.integers((1, 1, 2, 2), (7, 5, 7, 7)))
+    classes = rng.standard_normal((Q, K + 1)) + 4 * np.eye(K + 1)[rng.integers(0, K + 1, Q)]
+    masks = rng.uniform(-3, -0.2, (Q, H, W))
+    for mask in masks:
+        top, left = rng.integers(0, (H, W))
+        inside = mask[top : top + rng.integers(1, H + 1), left : left + rng.integers(1, W + 1)]
+        inside[...] = rng.uniform(0.2, 3, inside.shape)
+    return {
+        "class_logits": classes.astype(np.float32),
+        "mask_logits": masks.astype(np.float32),
+        "things": rng.random(K) < 0.5,
+        "threshold": float(rng.uniform(0, 0.9)),
+        "overlap": float(rng.uniform(0, 1)),
+    }
+
+
 PLAIN_DETECTION = {
     "box_cxcywh_to_xyxy": _boxes_by_centres,
     "box_xyxy_to_cxcywh": _boxes_by_corners,
@@ -353,6 +377,8 @@ PLAIN_DETECTION = {
     "sigmoid_focal_loss": _focal,
     "mask_loss": _masks_of_regions,
     "paste_masks": _pasted,
+    "semantic_inference": _queries,
+    "panoptic_inference": _queries_to_merge,
     "window_partition": _partition,
     "window_reverse": _reverse,
     "shifted_window_mask": _shifted,

@@ -173,20 +173,25 @@ def _max_unpool2d(rng):
     return {"x": _numbers(rng, B, C, h, w), "indices": indices.reshape(B, C, h, w), "size": (H, W)}
 
 
+def _point_position_code(rng):
+    lead = rng.integers(1, 4, rng.integers(0, 4))
+    size = tuple(int(side) for side in rng.integers(1, 33, 2))
+    points = (rng.random((*lead, 2)) * 40 - 4).astype(np.float32)
+    return {"points": points, "size": size, "gaussian": _numbers(rng, 2, int(rng.integers(1, 6)))}
+
+
+def _stability_score(rng):
+    shape = rng.integers(1, 5, rng.integers(2, 5))
+    logits = _numbers(rng, *shape, scale=rng.choice([1, 4])) + np.float32(rng.uniform(-3, 2))
+    return {"logits": logits, **_some(rng, offset=float(rng.choice([0.0, 0.5, 2.0, 1.0])))}
+
+
 def _crop_concat(rng):
     B, C, D, h, w = rng.integers(1, 5, 5)
     H, W = (h, w) + rng.integers(0, 7, 2)
     return {"skip": _numbers(rng, B, C, H, W), "up": _numbers(rng, B, D, h, w)}
 
 
-<<<<<<< HEAD
-def _mask_decoder(rng):
-    B, N, K = (int(n) for n in rng.integers(1, 7, 3))
-    D = int(rng.integers(2, 6))
-    shapes = {"patches": (B, N, D), "classes": (B, K, D), "w_patch": (D, D), "w_class": (D, D)}
-    arrays = {name: _numbers(rng, *shape) for name, shape in shapes.items()}
-    return {**arrays, "gamma": _numbers(rng, K), "beta": _numbers(rng, K)}
-=======
 def _setr_pup_head(rng):
     B, D, C, K, h, w = (int(n) for n in rng.integers(1, 4, 6))
     D += 2
@@ -204,7 +209,14 @@ def _mla_fuse(rng):
     M, B, D, C, h, w = (int(n) for n in rng.integers(1, 5, 6))
     laterals = _numbers(rng, M, C, D)
     return {"maps": _numbers(rng, M, B, D, h, w), "laterals": laterals, "convs": _numbers(rng, M, C, C, 3, 3)}
->>>>>>> w-setr
+
+
+def _mask_decoder(rng):
+    B, N, K = (int(n) for n in rng.integers(1, 7, 3))
+    D = int(rng.integers(2, 6))
+    shapes = {"patches": (B, N, D), "classes": (B, K, D), "w_patch": (D, D), "w_class": (D, D)}
+    arrays = {name: _numbers(rng, *shape) for name, shape in shapes.items()}
+    return {**arrays, "gamma": _numbers(rng, K), "beta": _numbers(rng, K)}
 
 
 def _border_weights(rng):
@@ -515,13 +527,12 @@ PLAIN = {
     "max_pool2d_with_indices": _max_pool2d_with_indices,
     "max_unpool2d": _max_unpool2d,
     "crop_concat": _crop_concat,
+    "point_position_code": _point_position_code,
+    "stability_score": _stability_score,
     "border_weights": _border_weights,
-<<<<<<< HEAD
-    "mask_decoder": _mask_decoder,
-=======
     "setr_pup_head": _setr_pup_head,
     "mla_fuse": _mla_fuse,
->>>>>>> w-setr
+    "mask_decoder": _mask_decoder,
     "masked_conv2d": _masked_conv2d,
     "subsample": _subsample,
     "random_masking": _random_masking,

@@ -254,6 +254,40 @@ def grown(image, k, min_size=1):
     return np.array([[W * min(home[y, x])[0] + min(home[y, x])[1] for x in range(W)] for y in range(H)])
 
 
+def scores_by_loops(class_logits, mask_logits):
+    (Q, K), (H, W) = class_logits.shape, mask_logits.shape[1:]
+    found = np.zeros((K - 1, H, W))
+    for k, y, x, q in np.ndindex(K - 1, H, W, Q):
+        share = np.exp(-np.logaddexp.reduce(class_logits[q] - class_logits[q, k]))
+        found[k, y, x] += share * np.exp(-np.logaddexp(0, -mask_logits[q, y, x]))
+    return found
+
+
+def merged_by_loops(class_logits, mask_logits, things, threshold, overlap):
+    """Pixel after pixel, with sets of pixels for every query."""
+    p = np.exp(class_logits) / np.exp(class_logits).sum(axis=1)[:, None]
+    sure = [q for q, row in enumerate(p) if row[:-1].max(initial=0) > max(row[-1], threshold)]
+    pixels = list(np.ndindex(mask_logits.shape[1:]))
+    won = {q: set() for q in sure}
+    for at in pixels:
+        if sure:
+            won[max(sure, key=lambda q: p[q].max() / (1 + np.exp(-mask_logits[q][at])))].add(at)
+    segments = []  # of a class and its pixels
+    for q in sure:
+        label, own = int(p[q].argmax()), {at for at in pixels if mask_logits[q][at] >= 0}
+        if not won[q] & own or len(won[q]) / len(own) < overlap:
+            continue
+        same = [at for known, at in segments if known == label and not things[label]]
+        if same:
+            same[0].update(won[q] & own)
+        else:
+            segments.append((label, won[q] & own))
+    ids = np.zeros(mask_logits.shape[1:], int)
+    for number, (_, owned) in enumerate(segments, start=1):
+        ids[tuple(np.array(sorted(owned)).T)] = number
+    return ids, np.array([label for label, _ in segments], int)
+
+
 OTHERWISE = {
     "graph_segmentation": grown,
     "hierarchical_grouping": vision.hierarchical_grouping,
@@ -277,6 +311,8 @@ OTHERWISE = {
     "sigmoid_focal_loss": focal,
     "mask_loss": mask_loss,
     "paste_masks": paste,
+    "semantic_inference": scores_by_loops,
+    "panoptic_inference": merged_by_loops,
     "window_partition": cut,
     "window_reverse": put_together,
     "shifted_window_mask": regions_meet,

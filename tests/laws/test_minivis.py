@@ -83,6 +83,19 @@ def mla_fuse(maps, laterals, convs):
     return np.stack(mv.models.mla_fuse(maps, lateral_layers, conv_layers))
 
 
+def panoptic_inference(class_logits, mask_logits, things, threshold, overlap):
+    """The function, with the classes of its segments alone."""
+    ids, segments = mv.vision.panoptic_inference(
+        class_logits, mask_logits, things, threshold=threshold, overlap=overlap
+    )
+    return ids, np.array([segment["category_id"] for segment in segments], int)
+
+
+def semantic_inference(class_logits, mask_logits):
+    """The function, which takes batches, for one image."""
+    return mv.vision.semantic_inference(class_logits[None], mask_logits[None])[0]
+
+
 OTHER_FORMS = {  # functions of the library that are called in another way than the laws call them
     "attention_pool": attention_pool,
     "bpe_encode": mv.data.byte_pairs.bpe_encode,
@@ -91,7 +104,9 @@ OTHER_FORMS = {  # functions of the library that are called in another way than 
     "max_unpool2d": max_unpool2d,
     "mla_fuse": mla_fuse,
     "multi_head_attention": multi_head_attention,
+    "panoptic_inference": panoptic_inference,
     "residual_block": residual_block,
+    "semantic_inference": semantic_inference,
     "setr_pup_head": setr_pup_head,
 }
 

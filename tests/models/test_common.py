@@ -19,6 +19,7 @@ CONSTRUCTORS = {
     "resnet": ["resnet50"],
     "detr": ["detr_r50_dc5"],
     "mask2former": ["mask2former_r50", "mask2former_swin_t"],
+    "maskformer": ["maskformer_r50_panoptic", "maskformer_swin_l"],
 }
 
 

@@ -64,6 +64,13 @@ def mask2former():
     return model
 
 
+def maskformer():
+    return models.MaskFormer(
+        models.ResNet(**BACKBONE, rng=1), 3, queries=5, width=16, heads=2, decoder_depth=2, mlp_width=24,
+        pixel_encoder_depth=1, groups=4, dropout=0.0, rng=2,
+    )  # fmt: skip
+
+
 def contrasted(model, x):
     """CLIP's loss with two texts."""
     out = model(x, np.array([[1, 4, 2, 0], [1, 3, 4, 2]]))
@@ -107,6 +114,10 @@ MODELS = {  # name: (the model, its loss and outputs for images)
     ),
     "CLIP": (clip, contrasted),
     "SAGAN": (sagan, scored),
+    "MaskFormer": (
+        maskformer,
+        lambda model, x: detected("logits", "masks")(lambda x, valid: model(x), x),
+    ),
     "Mask2Former": (
         mask2former,
         lambda model, x: detected("logits", "masks")(lambda x, valid: model(x), x),
@@ -151,12 +162,13 @@ def test_a_model_in_half_learns_what_it_learns_in_float64_and_stays_in_half(name
         np.testing.assert_allclose(p.data, q.data, rtol=1e-3, atol=off, err_msg=where)
 
 
-@pytest.mark.parametrize("name", ["DETR", "DETR with masks", "Mask2Former"])
+@pytest.mark.parametrize("name", ["DETR", "DETR with masks", "MaskFormer", "Mask2Former"])
 def test_a_set_loss_of_half_predictions_trains_a_step_with_finite_gradients(name):
     model = MODELS[name][0]().to("float16")
-    criterion = (
-        losses.Mask2FormerCriterion(3, points=100) if name == "Mask2Former" else losses.SetCriterion(4)
-    )
+    criterion = {
+        "MaskFormer": losses.MaskFormerCriterion(3),
+        "Mask2Former": losses.Mask2FormerCriterion(3, points=100),
+    }.get(name, losses.SetCriterion(4))
     masks = np.zeros((2, 64, 48), bool)
     masks[:, 10:40, 5:30] = True
     targets = [

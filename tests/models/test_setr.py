@@ -103,9 +103,11 @@ def test_naive_by_hand():
     tokens = normal(2, 6, 6)
     z = head.norm(tokens).numpy()
     z = z.reshape(2, 2, 3, 6).transpose(0, 3, 1, 2)  # row by row
-    w, b = head.conv.weight.data[:, :, 0, 0], head.conv.bias.data
+    w = head.conv.weight.data[:, :, 0, 0]
+    b = head.conv.bias.data
     hidden = np.maximum(0, fixed(head.conv_norm)(np.einsum("oc,bcij->boij", w, z) + b[:, None, None]))
-    w, b = head.classifier.weight.data[:, :, 0, 0], head.classifier.bias.data
+    w = head.classifier.weight.data[:, :, 0, 0]
+    b = head.classifier.bias.data
     expected = np.einsum("oc,bcij->boij", w, hidden) + b[:, None, None]
     np.testing.assert_allclose(head(tokens, (2, 3)).numpy(), expected, atol=1e-5)
 
@@ -240,7 +242,8 @@ def test_a_hybrid_encoder_enlarges_by_the_whole_stride():
 
 @pytest.mark.parametrize("decoder", HEADS)
 def test_the_same_logits_and_gradients_on_a_device_and_in_half(decoder, device):
-    x, w = normal(2, 3, 8, 12), RNG.standard_normal((3, 8, 12))
+    x = normal(2, 3, 8, 12)
+    w = RNG.standard_normal((3, 8, 12))
     found = []
     for where, dtype in (("cpu", "float64"), (device, "float32"), ("cpu", "float16")):
         model = stirred(small(decoder)).eval().to(dtype).to(where)

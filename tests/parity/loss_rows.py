@@ -12,7 +12,14 @@ from unittest import mock
 import numpy as np
 
 from minivis import Tensor
-from minivis.losses import HungarianMatcher, Mask2FormerCriterion, MaskMatcher, SetCriterion
+from minivis.losses import (
+    HungarianMatcher,
+    Mask2FormerCriterion,
+    MaskFormerCriterion,
+    MaskFormerMatcher,
+    MaskMatcher,
+    SetCriterion,
+)
 
 CLASSES = 4
 SEED = 20  # of the points of Mask2Former: torch.rand is given the same numbers in the same order
@@ -32,6 +39,7 @@ class Row:
     matcher: tuple = (1, 5, 2)
     no_object: float = 0.1
     sampling: dict | None = None  # Mask2Former's
+    whole: bool = False  # whole masks are matched, as by MaskFormer
 
     def rng(self):
         return np.random.default_rng(zlib.crc32(self.key.encode()))
@@ -43,9 +51,9 @@ class Row:
         layers = []
         for i in range(self.layers):
             fields = {"logits": 2 * rng.standard_normal((*shape, CLASSES + 1))}
-            if self.sampling is None:
+            if self.sampling is None and not self.whole:
                 fields["boxes"] = 1 / (1 + np.exp(-rng.standard_normal((*shape, 4))))
-            if self.grid and (self.sampling or i == 0):
+            if self.grid and (self.sampling or self.whole or i == 0):
                 fields["masks"] = 2 * rng.standard_normal((*shape, *self.grid))
             layers.append(fields)
         return layers
@@ -92,6 +100,20 @@ ROWS = [
         "mask2former options", (3, 2), layers=2, grid=(6, 5), sizes=((9, 9),), matcher=(1, 3, 2), no_object=0.3,
         weights={"loss_ce": 1, "loss_mask": 3, "loss_dice": 2}, sampling={"points": 17, "oversample": 2.5, "importance": 1.0},
     ),
+    Row("maskformer", (2, 4, 3), grid=(5, 7), sizes=((20, 28),), matcher=(1, 20, 1), whole=True),
+    Row(
+        "maskformer layers, an image without objects, sizes that do not divide", (2, 0, 3), layers=3, grid=(4, 6),
+        sizes=((13, 15),), matcher=(1, 20, 1), whole=True,
+    ),
+    Row(
+        "maskformer, more objects than queries", (5, 1), queries=3, layers=2, grid=(4, 6), sizes=((8, 12),),
+        matcher=(1, 20, 1), whole=True,
+    ),
+    Row("maskformer, nothing anywhere", (0, 0), grid=(4, 4), sizes=((8, 8),), matcher=(1, 20, 1), whole=True),
+    Row(
+        "maskformer options", (3, 2), layers=2, grid=(6, 5), sizes=((9, 9),), matcher=(1, 3, 2), no_object=0.3,
+        weights={"loss_ce": 2, "loss_mask": 3, "loss_dice": 2}, whole=True,
+    ),
 ]  # fmt: skip
 
 
@@ -110,7 +132,9 @@ def ours(row):
     ]
     output, *auxiliary = [SimpleNamespace(**fields) for fields in layers]
     output.auxiliary = auxiliary
-    if row.sampling is None:
+    if row.whole:
+        criterion = MaskFormerCriterion(CLASSES, MaskFormerMatcher(*row.matcher), row.weights, row.no_object)
+    elif row.sampling is None:
         criterion = SetCriterion(CLASSES, HungarianMatcher(*row.matcher), row.weights, row.no_object)
     else:
         rng = np.random.default_rng(SEED)
@@ -166,18 +190,31 @@ def _mask2former_loss(torch, row, layers, targets):
         num_labels=CLASSES,
     )
     rng = np.random.default_rng(SEED)
+    with mock.patch.object(torch, "rand", lambda *shape, device=None: torch.tensor(rng.random(shape))):
+        return _of_masks(torch, Mask2FormerLoss(config, weights), weights, layers, targets)
+
+
+def _maskformer_loss(torch, row, layers, targets):
+    from transformers.models.maskformer.modeling_maskformer import MaskFormerHungarianMatcher, MaskFormerLoss
+
+    weights = {"loss_ce": 1, "loss_mask": 20, "loss_dice": 1, **row.weights}
+    loss = MaskFormerLoss(CLASSES, MaskFormerHungarianMatcher(*row.matcher), weights, row.no_object)
+    return _of_masks(torch, loss, weights, layers, targets)
+
+
+def _of_masks(torch, function, weights, layers, targets):
+    """The weighted sum of the terms, as the model adds them, and the terms."""
     last, *earlier = [
         {"class_queries_logits": x["logits"], "masks_queries_logits": x["masks"]} for x in layers
     ]
-    with mock.patch.object(torch, "rand", lambda *shape, device=None: torch.tensor(rng.random(shape))):
-        terms = Mask2FormerLoss(config, weights)(
-            mask_labels=[t["masks"].to(torch.float64) for t in targets],
-            class_labels=[t["labels"] for t in targets],
-            auxiliary_predictions=earlier,
-            **last,
-        )
+    terms = function(
+        mask_labels=[t["masks"].to(torch.float64) for t in targets],
+        class_labels=[t["labels"] for t in targets],
+        auxiliary_predictions=earlier,
+        **last,
+    )
     terms = {name.replace("cross_entropy", "ce"): x for name, x in terms.items()}
-    loss = sum(x * weights[name.rstrip("_0123456789")] for name, x in terms.items())  # as the model sums them
+    loss = sum(x * weights[name.rstrip("_0123456789")] for name, x in terms.items())
     return loss, terms
 
 
@@ -191,7 +228,8 @@ def theirs(row):
         for fields in row.predictions()
     ]
     targets = [{name: torch.tensor(x) for name, x in target.items()} for target in row.targets()]
-    loss, terms = (_detr_loss if row.sampling is None else _mask2former_loss)(torch, row, layers, targets)
+    function = _maskformer_loss if row.whole else _mask2former_loss if row.sampling else _detr_loss
+    loss, terms = function(torch, row, layers, targets)
     mixture = loss + sum(x * row.cotangent(name) for name, x in {"loss": loss, **terms}.items())
     mixture.backward()
     terms = {name: x.detach().numpy() for name, x in terms.items()}

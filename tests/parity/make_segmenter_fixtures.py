@@ -204,9 +204,9 @@ def _head():
     before = set(sys.modules)
     try:
         for name, contents in given.items():
-            _pretend(name, contents)
+            pretend(name, contents)
         for name in ("mmseg.models.backbones.vit", "mmseg.models.decode_heads.segmenter_mask_head"):
-            module = _from_file(name, root)
+            module = from_file(name, root)
         return module.SegmenterMaskTransformerHead
     finally:
         for name in set(sys.modules) - before:
@@ -214,7 +214,7 @@ def _head():
                 del sys.modules[name]
 
 
-def _pretend(name, contents):
+def pretend(name, contents):
     """A module with these names in it, and empty packages above it."""
     parts = name.split(".")
     for end in range(1, len(parts) + 1):
@@ -224,9 +224,9 @@ def _pretend(name, contents):
         setattr(module, key, value)
 
 
-def _from_file(name, root):
+def from_file(name, root):
     """A module from its file below a folder, without running the packages around it."""
-    _pretend(name.rpartition(".")[0], {})
+    pretend(name.rpartition(".")[0], {})
     path = Path(root).joinpath(*name.split(".")[1:]).with_suffix(".py")
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)

@@ -16,6 +16,7 @@ import numpy as np
 
 from minivis import Tensor
 from minivis.models import MLAHead, NaiveHead, PUPHead
+from tests.parity.make_segmenter_fixtures import from_file, pretend
 from tests.parity.nn_rows import draw
 
 STORED = Path(__file__).parent / "fixtures" / "setr.npz"
@@ -99,7 +100,9 @@ def their_name(name, row):
     name = re.sub(r"^norms\.", "neck.norm.", name)
     name = re.sub(r"^classifier\.", "head.conv_seg.", name)
     return re.sub(
-        r"^laterals\.(\d+)\.(\d)", lambda m: f"neck.mla.channel_proj.{m[1]}.{'conv' if m[2] == '0' else 'bn'}", name
+        r"^laterals\.(\d+)\.(\d)",
+        lambda m: f"neck.mla.channel_proj.{m[1]}.{'conv' if m[2] == '0' else 'bn'}",
+        name,
     )
 
 
@@ -147,11 +150,6 @@ def ours(row):
 
 
 # ------------------------------------------------------------------ mmsegmentation
-
-
-def is_there():
-    """Whether torch and the files of mmsegmentation can be found."""
-    return all(importlib.util.find_spec(name) is not None for name in ("torch", "mmseg"))
 
 
 def theirs(row):
@@ -216,7 +214,9 @@ def _classes():
 
         def __init__(self, in_channels, out_channels, kernel_size, norm_cfg, act_cfg, stride=1, padding=0):
             super().__init__()
-            self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=norm_cfg is None)
+            self.conv = nn.Conv2d(
+                in_channels, out_channels, kernel_size, stride, padding, bias=norm_cfg is None
+            )
             self.bn = nn.BatchNorm2d(out_channels)
 
         def forward(self, x):
@@ -228,7 +228,9 @@ def _classes():
         def __init__(self, in_channels, channels, num_classes, norm_cfg, init_cfg=None, input_transform=None):
             super().__init__()
             self.in_channels, self.channels = in_channels, channels
-            self.norm_cfg, self.act_cfg, self.align_corners = norm_cfg, {"type": "ReLU"}, False
+            self.norm_cfg = norm_cfg
+            self.act_cfg = {"type": "ReLU"}
+            self.align_corners = False
             self.conv_seg = nn.Conv2d(channels, num_classes, 1)
 
         def _transform_inputs(self, x):
@@ -248,11 +250,11 @@ def _classes():
     before = set(sys.modules)
     try:
         for name, contents in given.items():
-            _pretend(name, contents)
-        wrappers = _from_file("mmseg.models.utils.wrappers", root)
-        _pretend("mmseg.models.utils", {"Upsample": wrappers.Upsample})
+            pretend(name, contents)
+        wrappers = from_file("mmseg.models.utils.wrappers", root)
+        pretend("mmseg.models.utils", {"Upsample": wrappers.Upsample})
         return {
-            name: _from_file(f"mmseg.models.{folder}.{name}", root)
+            name: from_file(f"mmseg.models.{folder}.{name}", root)
             for folder, name in (
                 ("decode_heads", "setr_up_head"), ("decode_heads", "setr_mla_head"), ("necks", "mla_neck")
             )
@@ -261,27 +263,6 @@ def _classes():
         for name in set(sys.modules) - before:
             if name.startswith(("mmcv", "mmengine", "mmseg")):
                 del sys.modules[name]
-
-
-def _pretend(name, contents):
-    """A module with these names in it, and empty packages above it."""
-    parts = name.split(".")
-    for end in range(1, len(parts) + 1):
-        module = sys.modules.setdefault(".".join(parts[:end]), types.ModuleType(".".join(parts[:end])))
-        module.__path__ = []
-    for key, value in contents.items():
-        setattr(module, key, value)
-
-
-def _from_file(name, root):
-    """A module from its file below a folder, without running the packages around it."""
-    _pretend(name.rpartition(".")[0], {})
-    path = Path(root).joinpath(*name.split(".")[1:]).with_suffix(".py")
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def load(key):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.parity import make_setr_fixtures as published
+from tests.parity.make_segmenter_fixtures import is_there
 from tests.parity.test_nn_parity import assert_same
 
 ROWS = {row.key: row for row in published.ROWS}
@@ -28,7 +29,7 @@ def test_the_comparison_sees_aligned_corners():
     assert np.abs(aligned(tokens, (H, W)).numpy() - expected).max() > 1e-3
 
 
-@pytest.mark.skipif(not published.is_there(), reason="needs torch and the files of mmsegmentation")
+@pytest.mark.skipif(not is_there(), reason="needs torch and the files of mmsegmentation")
 @pytest.mark.parametrize("key", ROWS)
 def test_the_stored_results_are_what_mmsegmentation_gives_now(key):
     assert_same(published.theirs(ROWS[key]), published.load(key))

@@ -26,6 +26,17 @@ def test_the_results_are_complete():
         assert all(len(values) == len(setr_shapes.SEEDS) for values in numbers.values())
 
 
+def test_progressive_upsampling_names_most_pixels_and_the_largest_decoder_does_not():
+    naive, pup, mla = (setr_shapes.results()[name] for name in ("naive", "pup", "mla"))
+    for figure in ("mIoU", "at borders"):
+        assert min(pup[figure]) > max(naive[figure]) > min(naive[figure]) > max(mla[figure])
+    assert (
+        naive["parameters of the decoder"]
+        < pup["parameters of the decoder"]
+        < mla["parameters of the decoder"]
+    )
+
+
 def test_the_decoders_differ_and_the_encoder_is_taken_over():
     rng = np.random.default_rng(0)
     shared = encoder(rng)
@@ -79,6 +90,6 @@ def test_a_choice_is_measured_once_and_kept(tmp_path, monkeypatch, short):
 
 def test_the_card_compares_with_simpler_answers():
     card = json.loads((storage.PACKAGED / "setr-shapes" / "card.json").read_text())
-    simpler = card["mIoU of simpler answers on the same scenes"]
-    assert set(simpler) == {"always the most frequent class", "the backbone and one linear layer"}
+    simpler = card["beside"]
+    assert set(simpler) == {"most frequent class", "the backbone and one linear layer"}
     assert max(simpler.values()) < card["on 500 held-out scenes"]["mIoU"]

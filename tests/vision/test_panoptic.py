@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 import minivis as mv
 from minivis.gradcheck import check_gradient
-from minivis.vision import detr_panoptic, id2rgb, mask2former_panoptic, rgb2id, semantic_inference
+from minivis.vision import detr_panoptic, id2rgb, panoptic_inference, rgb2id, semantic_inference
 
 THINGS = np.array([True, True, False, False])
-MERGES = {"detr": detr_panoptic, "mask2former": mask2former_panoptic}
+MERGES = {"detr": detr_panoptic, "mask2former": panoptic_inference}
 
 
 def queries(seed, Q=None, K=4):
@@ -58,10 +58,11 @@ def test_detr_leaves_no_pixel_and_no_speck(seed):
     assert all(segment["area"] > 4 and segment["score"] > 0.5 for segment in segments)
 
 
-@given(st.integers(0, 2**32))
-def test_mask2former_merges_as_the_published_rules_say(seed):
+@pytest.mark.parametrize("inside", [True, False])
+@given(seed=st.integers(0, 2**32))
+def test_mask2former_and_maskformer_merge_as_the_published_rules_say(inside, seed):
     logits, masks = queries(seed)
-    got, segments = mask2former_panoptic(logits, masks, THINGS, threshold=0.6, overlap=0.7)
+    got, segments = panoptic_inference(logits, masks, THINGS, threshold=0.6, overlap=0.7, inside=inside)
     p = softmax(logits.astype(float))
     m = 1 / (1 + np.exp(-masks.astype(float)))
     sure = [q for q in range(len(p)) if p[q].argmax() < 4 and p[q].max() > 0.6]
@@ -73,8 +74,8 @@ def test_mask2former_merges_as_the_published_rules_say(seed):
         for q in sure:
             label = int(p[q].argmax())
             own = m[q] >= 0.5
-            kept = (owner == q) & own
-            if not kept.any() or (owner == q).sum() / own.sum() < 0.7:
+            kept = (owner == q) & (own | (not inside))
+            if not own.any() or not kept.any() or (owner == q).sum() / own.sum() < 0.7:
                 continue
             if label not in seen or THINGS[label]:
                 told.append(label)
@@ -125,7 +126,7 @@ def test_queries_of_one_stuff_class_are_one_segment_and_things_stay_apart():
 
 def test_mask2former_drops_who_is_hidden_and_leaves_void_where_nobody_is_inside():
     masks = rows("9 9 9 9 9 9 -9 -9", "1 1 1 1 1 1 1 -9", "-9 -9 -9 -9 -9 -9 -9 -1")
-    ids, segments = mask2former_panoptic(sure(0, 1, 2), masks, THINGS)
+    ids, segments = panoptic_inference(sure(0, 1, 2), masks, THINGS)
     # the second wins 1 of its 7 pixels; the third is inside nowhere
     assert ids.tolist() == [[1, 1, 1, 1, 1, 1, 0, 0]]
     assert [segment["category_id"] for segment in segments] == [0]
@@ -134,7 +135,7 @@ def test_mask2former_drops_who_is_hidden_and_leaves_void_where_nobody_is_inside(
 def test_an_unsure_query_with_a_strong_mask_loses_to_a_sure_one():
     logits = np.log(np.array([[0.85, 0.05, 0.04, 0.03, 0.03], [0.01, 0.96, 0.01, 0.01, 0.01]], np.float32))
     masks = np.array([[[2.0] * 10], [[1.7] * 10]], np.float32)
-    assert mask2former_panoptic(logits, masks, THINGS)[1][0]["category_id"] == 1
+    assert panoptic_inference(logits, masks, THINGS)[1][0]["category_id"] == 1
     assert detr_panoptic(logits, masks, THINGS, threshold=0.8)[1][0]["category_id"] == 0
 
 
@@ -210,9 +211,9 @@ def test_red_is_the_low_byte_and_small_integers_do_not_wrap():
             r"detr_panoptic: .*those of one image.*\(logits: \(1, 2, 5\), masks: \(1, 2, 3, 3\)\)",
         ),
         (
-            lambda: mask2former_panoptic(np.zeros((2, 5)), np.zeros((3, 3, 3)), THINGS),
+            lambda: panoptic_inference(np.zeros((2, 5)), np.zeros((3, 3, 3)), THINGS),
             ValueError,
-            r"mask2former_panoptic: .*\(logits: \(2, 5\), masks: \(3, 3, 3\)\)",
+            r"panoptic_inference: .*\(logits: \(2, 5\), masks: \(3, 3, 3\)\)",
         ),
         (
             lambda: detr_panoptic(np.zeros((2, 4)), np.zeros((2, 3, 3)), THINGS),

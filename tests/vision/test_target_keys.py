@@ -14,7 +14,7 @@ from PIL import Image
 from minivis.data import coco, shapes
 from minivis.losses import HungarianMatcher, Mask2FormerCriterion, MaskMatcher, SetCriterion
 from minivis.metrics import average_precision, panoptic_quality
-from minivis.vision import detr_detections, detr_panoptic, id2rgb, mask2former_panoptic, rle_encode
+from minivis.vision import detr_detections, detr_panoptic, id2rgb, panoptic_inference, rle_encode
 from minivis.vision.target_keys import OF_EACH_OBJECT, OLDER, SEGMENT_KEYS, TARGET_KEYS, known_keys
 
 CLASSES, SIDE = 11, 64
@@ -117,7 +117,7 @@ def test_what_models_find_is_told_in_the_same_words():
     logits = RNG.normal(size=(5, 4))
     boxes = RNG.uniform(0.3, 0.6, (5, 4))
     assert detr_detections(logits, boxes).keys() <= TARGET_KEYS.keys()
-    for merge in (detr_panoptic, mask2former_panoptic):
+    for merge in (detr_panoptic, panoptic_inference):
         _, segments = merge(logits, RNG.normal(size=(5, 9, 9)), np.ones(3, bool), threshold=0)
         assert segments and all(segment.keys() <= SEGMENT_KEYS.keys() for segment in segments)
     assert all(segment.keys() <= SEGMENT_KEYS.keys() for segment in shapes.scene(1).segments)
