@@ -22,6 +22,7 @@ from minivis.recipes import (
     local_attention_shapes,
     mae_shapes,
     mask2former_shapes,
+    maskformer_shapes,
     segmenter_shapes,
     setr_shapes,
 )
@@ -39,6 +40,7 @@ WHAT = {
     "setr-shapes": "SETR with progressive upsampling, ResNet of 6 convolutions, 64 tokens of width 40, 4 blocks",
     "unet-shapes": "U-Net with padding and batch norm, five levels of 10 to 96 channels",
     "mask2former-shapes": "Mask2Former, ResNet of 8 convolutions, 4 decoder layers with masked attention, 16 queries",
+    "maskformer-shapes": "MaskFormer, ResNet of 6 convolutions, 1 encoder and 3 decoder layers of width 64, 16 queries",
     "yolo-shapes": "YOLO v1, ResNet of 7 convolutions, 2 more of width 128, a grid of 8 x 8 cells with 2 boxes each",
 }
 OUTPUT = {
@@ -54,6 +56,7 @@ OUTPUT = {
     "setr-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
     "unet-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
     "mask2former-shapes": "logits (B, 16, 10) and masks (B, 16, 16, 16); class 9 is no object",
+    "maskformer-shapes": "logits (B, 16, 10) and masks (B, 16, 16, 16); class 9 is no object",
     "yolo-shapes": "(B, 8, 8, 16): for each cell twice x, y, width, height, confidence, then 6 class scores",
 }
 INPUT = {
@@ -67,8 +70,13 @@ NOT_FOR = {
     "mae-shapes": "photos: it has seen generated scenes alone",
     "local-attention-shapes": "photos: it knows the outlines of generated shapes alone",
 }
-MERGES = {"detr-panoptic-shapes": detr_panoptic_shapes.merge, "mask2former-shapes": mask2former_shapes.merge}
+MERGES = {
+    "detr-panoptic-shapes": detr_panoptic_shapes.merge,
+    "mask2former-shapes": mask2former_shapes.merge,
+    "maskformer-shapes": maskformer_shapes.merge,
+}
 REGIONS = {"faster-rcnn-shapes": "boxes", "mask-rcnn-shapes": "masks"}
+COLOURS = {"maskformer-shapes": 64, "setr-shapes": 64}  # of the palette of failures.png
 WORST = 4
 
 
@@ -144,12 +152,41 @@ def learned(name, model):
 
 
 def compared(name, run):
-    """The mean IoU of simpler answers on the same scenes, for a recipe that has some."""
+    """The scores of simpler answers on the same scenes, for a recipe that has some."""
+    if name == "maskformer-shapes":
+        return {"baselines, things are connected regions of a class": _of_pixels(run)}
     if name == "segmenter-shapes":
         return {"beside": segmenter_shapes.baselines()}
     if name == "setr-shapes":
         return {"beside": {answer: round(value, 4) for answer, value in setr_shapes.baselines(run).items()}}
     return {}
+
+
+def _of_pixels(run):
+    """What one class everywhere and what the class of each pixel alone would reach, with connected regions as things."""
+    rng = np.random.default_rng(0)
+    namer = _shapes.PixelNamer(_shapes.small_backbone(rng, **maskformer_shapes.TRUNK), rng)
+    storage.load(run / "backbone", into=namer)
+    most = int(np.bincount(np.concatenate([shapes.scene(i).semantic.ravel() for i in range(100)])).argmax())
+    named = {
+        f"{shapes.CLASSES[most]} everywhere": lambda images: np.full((len(images), *images.shape[2:]), most),
+        "the backbone before the second part, a class for each pixel": lambda images: (
+            namer(images).numpy().argmax(axis=1)
+        ),
+    }
+    found = {name: maskformer_shapes.measure_answers(_by_regions(of)) for name, of in named.items()}
+    chosen = ("PQ", "PQ_things", "PQ_stuff", "mIoU")
+    return {name: {key: round(row[key], 4) for key in chosen} for name, row in found.items()}
+
+
+def _by_regions(named):
+    """Panoptic maps that follow from the classes of pixels, and these classes, of the function ``named(images)``."""
+
+    def answers(images):
+        classes = named(images)
+        return [maskformer_shapes.regions(one, _shapes.THINGS) for one in classes], classes
+
+    return answers
 
 
 def _outlines(scenes, logits):
@@ -307,7 +344,7 @@ def main():
         ),
         "license": "MIT",
     }
-    cards.save_failures(failures(name, model), target, 64 if name == "setr-shapes" else 256)
+    cards.save_failures(failures(name, model), target, COLOURS.get(name, 256))
     storage.write_files({target / "card.json": storage.pack_json(card)})
     print(f"wrote {target}: {figures}")
 

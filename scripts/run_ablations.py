@@ -25,6 +25,7 @@ STUDIES = (
     "depth",
     "detection_road",
     "hidden_words",
+    "maskformer_changes",
     "masking_ratio",
     "segmenter_choices",
     "setr_shapes",

@@ -56,6 +56,7 @@ PARTS = {
     "recipes.hidden_words": "What learning from hidden words depends on",
     "recipes.local_attention_shapes": "Four layers compared on outlines",
     "recipes.mae_shapes": "A masked autoencoder against inpainting, and what it has learned",
+    "recipes.maskformer_changes": "From classes of pixels to Mask2Former, one change at a time",
     "recipes.masking_ratio": "How much a masked autoencoder should hide",
     "recipes.non_local_films": "What joining the frames of a film is worth",
     "recipes.vivit_films": "Films from an image model",

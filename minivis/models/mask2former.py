@@ -12,6 +12,7 @@ import numpy as np
 
 from minivis import ops
 from minivis.autograd import Tensor
+from minivis.backend import namespace
 from minivis.models.common import published
 from minivis.models.mask_classification import MaskFormerOutput, predict
 from minivis.nn import (
@@ -40,9 +41,14 @@ Mask2FormerOutput = MaskFormerOutput
 
 
 class DecoderLayer(ResidualLayer):
-    """One post-norm decoder layer: masked cross-attention to a map, self-attention of the queries, then an MLP."""
+    """One decoder layer: masked cross-attention to a map, self-attention of the queries, then an MLP.
 
-    def __init__(self, width, heads, mlp_width, dropout, rng):
+    With ``self_first`` the queries attend to each other before the map, as in DETR and MaskFormer.
+    """
+
+    def __init__(self, width, heads, mlp_width, dropout, rng, self_first=False, norm_first=False):
+        self.self_first = self_first
+        self.norm_first = norm_first
         self.cross_attn = MultiHeadAttention(width, heads, dropout, rng=rng)
         self.norm1 = LayerNorm(width)
         self.self_attn = MultiHeadAttention(width, heads, dropout, rng=rng)
@@ -61,8 +67,9 @@ class DecoderLayer(ResidualLayer):
             queries_with_codes = queries + positions
             return self.self_attn(queries_with_codes, queries_with_codes, queries)
 
-        queries = self.residual(self.norm1, attend_to_map, queries)
-        queries = self.residual(self.norm2, attend_to_queries, queries)
+        steps = [(self.norm1, attend_to_map), (self.norm2, attend_to_queries)]
+        for norm, attend in reversed(steps) if self.self_first else steps:
+            queries = self.residual(norm, attend, queries)
         return self.residual(self.norm3, self.mlp, queries)
 
 
@@ -102,6 +109,13 @@ class Mask2Former(Module):
         Groups of the group norms. The number must divide D.
     masked : bool, default True
         False: plain cross-attention to all pixels, for comparison.
+    self_first : bool, default False
+        True: a layer begins with self-attention, as MaskFormer's, for comparison.
+    learned_features : bool, default True
+        False: the queries' features start at zero, as MaskFormer's, for comparison. Then nothing is predicted before the
+        first layer, which attends to all pixels.
+    norm_first : bool, default False
+        True: the decoder layers have their norms before the branches.
     dropout : float, default 0
         Probability for attention weights, inside the MLPs and after every branch.
     rng : numpy.random.Generator, int or None
@@ -132,7 +146,8 @@ class Mask2Former(Module):
 
     def __init__(
         self, backbone, num_classes, queries=100, width=256, heads=8, decoder_depth=9, pixel_depth=6, mlp_width=2048,
-        pixel_mlp_width=1024, mask_width=None, levels=3, points=4, groups=32, masked=True, dropout=0.0, rng=None,
+        pixel_mlp_width=1024, mask_width=None, levels=3, points=4, groups=32, masked=True, self_first=False, learned_features=True,
+        norm_first=False, dropout=0.0, rng=None,
     ):  # fmt: skip
         from minivis.models.pixel_decoder import PixelDecoder
 
@@ -141,6 +156,8 @@ class Mask2Former(Module):
         )
         if width % heads:
             raise ValueError(f"Mask2Former: {heads} heads do not divide the width {width}")
+        if not learned_features:
+            init.check_sizes("Mask2Former", decoder_depth=decoder_depth)
         if len(backbone.channels) < levels:
             raise ValueError(
                 f"Mask2Former: levels={levels}, but the backbone has {len(backbone.channels)} maps"
@@ -154,10 +171,11 @@ class Mask2Former(Module):
             tuple(backbone.channels), width, heads, levels, points, pixel_depth, pixel_mlp_width, mask_width, groups,
             dropout, rng,
         )  # fmt: skip
-        self.query_features = Parameter(init.normal((queries, width), 1.0, rng))
+        self.query_features = Parameter(init.normal((queries, width), 1.0, rng)) if learned_features else None
         self.query_positions = Parameter(init.normal((queries, width), 1.0, rng))
         self.level_embed = Parameter(init.normal((levels, width), 1.0, rng))
-        self.layers = [DecoderLayer(width, heads, mlp_width, dropout, rng) for _ in range(decoder_depth)]
+        layer = (width, heads, mlp_width, dropout, rng, self_first, norm_first)
+        self.layers = [DecoderLayer(*layer) for _ in range(decoder_depth)]
         self.norm = LayerNorm(width)
         self.class_head = Linear(width, num_classes + 1, rng=rng)
         self.mask_head = [Linear(width, w, rng=rng) for w in (width, width, mask_width)]
@@ -183,14 +201,14 @@ class Mask2Former(Module):
         values = [x + self.level_embed[i] for i, x in enumerate(tokens)]
         keys = [x + code for x, code in zip(values, codes, strict=True)]
         B = pixels.shape[0]
-        (Q, D) = self.query_features.shape
-        x = ops.broadcast_to(self.query_features, (B, Q, D))
-        predictions = [self._predict(x, pixels)]
+        (Q, D) = self.query_positions.shape
+        x = self._start(B, pixels)
+        predictions = [self._predict(x, pixels)] if self.query_features is not None else []
         for i, layer in enumerate(self.layers):
             level = i % self.levels
             layer.show(grid=np.array(shapes[level]))
             mask = None
-            if self.masked:
+            if self.masked and predictions:
                 mask, reset = attended_pixels(predictions[-1].masks, shapes[level])
                 layer.show(mask=mask, reset=reset)
                 mask = mask.reshape(B, Q, math.prod(shapes[level]))
@@ -198,6 +216,13 @@ class Mask2Former(Module):
             predictions.append(self._predict(x, pixels))
         *auxiliary, last = predictions
         return Mask2FormerOutput(last.logits, last.masks, auxiliary)
+
+    def _start(self, B, like):
+        """Features of the queries before the first layer, (B, Q, D)."""
+        shape = (B, *self.query_positions.shape)
+        if self.query_features is None:
+            return as_tensor(namespace(like.data).zeros(shape, like.dtype))
+        return ops.broadcast_to(self.query_features, shape)
 
     def _predict(self, x, pixels):
         """Class and mask of every query, from its normalised state (B, Q, D)."""

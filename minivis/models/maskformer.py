@@ -215,7 +215,7 @@ class MaskFormer(Module):
         return MaskFormerOutput(last.logits, last.masks, auxiliary)
 
 
-def _on_swin(num_classes, rng, width, depths, heads, window=7, **options):
+def _on_swin(num_classes, rng, width, depths, heads, window, **options):
     from minivis.models.swin import Swin
 
     sizes = {"width": width, "depths": depths, "heads": heads, "window": window, "num_classes": 0}
@@ -229,43 +229,25 @@ def _on_resnet50(num_classes, rng, **options):
     return MaskFormer(resnet50(num_classes=0, norm="frozen", rng=rng), num_classes, rng=rng, **options)
 
 
-def _published(
-    name, backbone, parameters, build, classes=150, **sizes
-):  # ADE20K has 150 classes, COCO panoptic 133
+def _published(name, backbone, parameters, build, classes=150, **sizes):
+    # 150 classes: ADE20K. COCO panoptic has 133.
     about = f"MaskFormer on {backbone}"
     return published(name, MaskFormer, about, parameters, classes, "``queries=20``", build, **sizes)
 
 
-def _swin(name, backbone, parameters, **sizes):
-    return _published(name, f"a {backbone}", parameters, _on_swin, **sizes)
+def _swin(letter, parameters, width, depths, heads, window=7):
+    about = f"a Swin-{letter.upper()} with windows of {window} x {window}"
+    sizes = {"width": width, "depths": depths, "heads": heads, "window": window}
+    return _published(f"maskformer_swin_{letter}", about, parameters, _on_swin, **sizes)
 
 
-_DEEP = {"depths": (2, 2, 18, 2)}
-maskformer_swin_t = _swin(
-    "maskformer_swin_t", "Swin-T", 41_757_009, width=96, depths=(2, 2, 6, 2), heads=(3, 6, 12, 24)
-)
-maskformer_swin_s = _swin("maskformer_swin_s", "Swin-S", 63_074_913, width=96, heads=(3, 6, 12, 24), **_DEEP)
-maskformer_swin_b = _swin(
-    "maskformer_swin_b",
-    "Swin-B with windows of 12 x 12",
-    101_829_391,
-    width=128,
-    heads=(4, 8, 16, 32),
-    window=12,
-    **_DEEP,
-)
-maskformer_swin_l = _swin(
-    "maskformer_swin_l",
-    "Swin-L with windows of 12 x 12",
-    211_575_627,
-    width=192,
-    heads=(6, 12, 24, 48),
-    window=12,
-    **_DEEP,
-)
-_FROZEN = "a ResNet-50 with frozen norms, which are not counted"
-maskformer_r50 = _published("maskformer_r50", _FROZEN, 41_254_743, _on_resnet50)
+maskformer_swin_t = _swin("t", 41_757_009, 96, (2, 2, 6, 2), (3, 6, 12, 24))
+maskformer_swin_s = _swin("s", 63_074_913, 96, (2, 2, 18, 2), (3, 6, 12, 24))
+maskformer_swin_b = _swin("b", 101_829_391, 128, (2, 2, 18, 2), (4, 8, 16, 32), window=12)
+maskformer_swin_l = _swin("l", 211_575_627, 192, (2, 2, 18, 2), (6, 12, 24, 48), window=12)
+FROZEN = "a ResNet-50 with frozen norms, which are not counted"
+maskformer_r50 = _published("maskformer_r50", FROZEN, 41_254_743, _on_resnet50)
 maskformer_r50_panoptic = _published(
-    "maskformer_r50_panoptic", f"{_FROZEN}; 6 encoder layers on its last map", 45_012_038, _on_resnet50, 133,
+    "maskformer_r50_panoptic", f"{FROZEN}; 6 encoder layers on its last map", 45_012_038, _on_resnet50, 133,
     pixel_encoder_depth=6,
 )  # fmt: skip

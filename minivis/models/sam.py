@@ -3,7 +3,7 @@
 Kirillov et al., "Segment anything", ICCV 2023, section 3 and appendix A. Slides ``A/84-promptable-segmentation`` to
 ``A/92-sam-output-tokens``.
 Not here: image encoders (sam_encoder.py), the code of a position (vision/prompts.py), the loss and clicks for training
-(losses/prompted_masks.py, vision/clicks.py), masks without a prompt (vision/automatic_masks.py).
+(losses/prompted_masks.py, vision/clicks.py), masks without a prompt (vision/unprompted_masks.py).
 """
 
 from dataclasses import dataclass

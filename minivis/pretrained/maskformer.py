@@ -83,9 +83,8 @@ def backbone_of(settings, default):
 def names(model, dialect):
     """The names of a MaskFormer's weights: "hf" on the hub, "fb" in the authors' code."""
     stages = len(model.backbone.stages)
-    hub = (
-        dialect == "hf" and not model.pixel_decoder.encoder
-    )  # transformers has no encoder there, so no names for it
+    # transformers has no encoder in the pixel decoder, so no names for it
+    hub = dialect == "hf" and not model.pixel_decoder.encoder
     prefix = "model.pixel_level_module.encoder." if hub else "backbone."
     if not hasattr(model.backbone, "patch_norm"):
         body = [(ours, prefix + theirs) for ours, theirs in resnet.rules("hf" if hub else "timm", stages)]
@@ -101,7 +100,8 @@ def names(model, dialect):
 
 def _hub():
     pixels, decoder = "model.pixel_level_module.decoder.", "model.transformer_module."
-    ours, layer = "transformer.decoder.*.", decoder + "decoder.layers.*."
+    ours = "transformer.decoder.*."
+    layer = decoder + "decoder.layers.*."
     table = [
         ("pixel_decoder.stem.*.*", pixels + "fpn.stem.*.*"),
         ("pixel_decoder.lateral.*.*.*", pixels + "fpn.layers.*.proj.*.*"),
@@ -159,13 +159,12 @@ def packed_attention(ours, theirs):
 
 
 def infer(shapes, config=None):
-    """A complete config for a file of the authors with a Swin or a ResNet, from its shapes."""
+    """A complete config for a file of the authors with a Swin, from its shapes."""
     pixels, decoder = "sem_seg_head.pixel_decoder.", "sem_seg_head.predictor."
     layer = decoder + "transformer.decoder.layers."
     if not {decoder + "query_embed.weight", layer + "0.linear1.weight"} <= shapes.keys():
         return None
-    body = {name[9:]: shape for name, shape in shapes.items() if name.startswith("backbone.")}
-    body = swin.infer(body)
+    body = swin.infer({name[9:]: shape for name, shape in shapes.items() if name.startswith("backbone.")})
     if body is None:
         raise ValueError(
             "maskformer: of the authors' files minivis reads those with a Swin: write a config.json"
@@ -188,9 +187,8 @@ def infer(shapes, config=None):
             "num_queries": queries,
             "decoder_layers": layers(layer),
             "decoder_ffn_dim": shapes[layer + "0.linear1.weight"][0],
-            "decoder_attention_heads": settings.whole(
-                "num_attention_heads", 8
-            ),  # Cheng et al. 2021, section 4.1
+            # heads leave no trace in the shapes; every published MaskFormer has 8
+            "decoder_attention_heads": settings.whole("num_attention_heads", 8),
         },
         "num_labels": shapes[decoder + "class_embed.weight"][0] - 1,
     }

@@ -29,6 +29,7 @@ class Kind(NamedTuple):
     statistics: tuple
     resample: int | None  # None: the default differs between versions of transformers
     crop: int | None = None
+    divisor: int = 1
 
 
 # keys are beginnings of the processor's name; the first match counts
@@ -43,9 +44,10 @@ KINDS = {
     "Vivit": Kind(False, HALF, 2, 224),
     "Sam": Kind(False, IMAGENET, 2),
     **dict.fromkeys(
-        ["Detr", "ConditionalDetr", "DeformableDetr", "MaskFormer", "Mask2Former"],
+        ["Detr", "ConditionalDetr", "DeformableDetr"],
         Kind(False, IMAGENET, 2),
     ),
+    **dict.fromkeys(["MaskFormer", "Mask2Former"], Kind(False, IMAGENET, 2, divisor=32)),
 }
 # no published model has larger images; the limits protect the memory from wrong numbers in a file
 MOST_SIDE, MOST_PIXELS = (2**13, 2**22)
@@ -298,12 +300,8 @@ def _resizing(settings, name, kind):
     if name.startswith("Sam"):
         size = settings.part("size") or Settings("it", {"longest_edge": 1024})
         return {"longest": size.whole("longest_edge", None, 1, MOST_SIDE)}
-    divisor = {
-        "divisor": settings.whole(
-            "size_divisor", settings.whole("size_divisibility", 1, 0, MOST_SIDE), 0, MOST_SIDE
-        )
-        or 1
-    }
+    usual = settings.whole("size_divisibility", kind.divisor if kind else 1, 0, MOST_SIDE)
+    divisor = {"divisor": settings.whole("size_divisor", usual, 0, MOST_SIDE) or 1}
     if isinstance(settings.get("size"), dict):
         size = settings.part("size")
     elif isinstance(settings.get("size"), list) or (kind and kind.square):

@@ -171,37 +171,19 @@ def infer(shapes, config=None):
     """A complete config for a file of the authors, from its shapes."""
     if not {"image_encoder.pos_embed", "mask_decoder.iou_token.weight"} <= shapes.keys():
         return None
-    _, rows, columns, width = shapes["image_encoder.pos_embed"]
-    if rows != columns:
-        raise ValueError(f"sam: the authors' files have square images, found a grid of {rows} x {columns}")
-    tables = [
-        shapes[f"image_encoder.blocks.{i}.attn.rel_pos_h"]
-        for i in range(_count(shapes, "image_encoder.blocks"))
-    ]
-    sides = [(length + 1) // 2 for length, _ in tables]
-    windows = [side for side in sides if side != rows]
-    patch = shapes["image_encoder.patch_embed.proj.weight"][2]
     D = shapes["mask_decoder.iou_token.weight"][1]
     if D != 256 and Settings("sam", config or {}).get("num_attention_heads") is None:
         raise ValueError(
             f"sam: the heads of the mask decoder do not follow from its width {D}: write a config.json that says them, "
             '{"num_attention_heads": ...}'
         )
-    vision = {
-        "hidden_size": width,
-        "output_channels": D,
-        "num_pos_feats": D // 2,
-        "num_hidden_layers": len(tables),
-        "num_attention_heads": width // tables[0][1],
-        "image_size": rows * patch,
-        "patch_size": patch,
-        "window_size": windows[0] if windows else 0,
-        "global_attn_indexes": [i for i, side in enumerate(sides) if side == rows],
-        "qkv_bias": "image_encoder.blocks.0.attn.qkv.bias" in shapes,
-        "mlp_dim": shapes["image_encoder.blocks.0.mlp.lin1.weight"][0],
+    vision = {**_vision(shapes), "output_channels": D, "num_pos_feats": D // 2}
+    prompts = {
+        "hidden_size": D,
+        "image_size": vision["image_size"],
+        "patch_size": vision["patch_size"],
+        "mask_input_channels": shapes["prompt_encoder.mask_downscaling.3.weight"][0],
     }
-    prompts = {"hidden_size": D, "image_size": rows * patch, "patch_size": patch}
-    prompts["mask_input_channels"] = shapes["prompt_encoder.mask_downscaling.3.weight"][0]
     decoder = {
         "hidden_size": D,
         "num_hidden_layers": _count(shapes, "mask_decoder.transformer.layers"),
@@ -212,6 +194,29 @@ def infer(shapes, config=None):
     }
     parts = {"vision_config": vision, "prompt_encoder_config": prompts, "mask_decoder_config": decoder}
     return {"model_type": "sam", **parts}
+
+
+def _vision(shapes):
+    """The vision_config of a file of the authors. The tables of relative positions say heads and windows."""
+    _, rows, columns, width = shapes["image_encoder.pos_embed"]
+    if rows != columns:
+        raise ValueError(f"sam: the authors' files have square images, found a grid of {rows} x {columns}")
+    blocks = range(_count(shapes, "image_encoder.blocks"))
+    tables = [shapes[f"image_encoder.blocks.{i}.attn.rel_pos_h"] for i in blocks]
+    sides = [(length + 1) // 2 for length, _ in tables]
+    windows = [side for side in sides if side != rows]
+    patch = shapes["image_encoder.patch_embed.proj.weight"][2]
+    return {
+        "hidden_size": width,
+        "num_hidden_layers": len(tables),
+        "num_attention_heads": width // tables[0][1],
+        "image_size": rows * patch,
+        "patch_size": patch,
+        "window_size": windows[0] if windows else 0,
+        "global_attn_indexes": [i for i, side in enumerate(sides) if side == rows],
+        "qkv_bias": "image_encoder.blocks.0.attn.qkv.bias" in shapes,
+        "mlp_dim": shapes["image_encoder.blocks.0.mlp.lin1.weight"][0],
+    }
 
 
 def _count(shapes, prefix):

@@ -24,6 +24,7 @@ RECIPES = (
     "mae-shapes",
     "mask-rcnn-shapes",
     "mask2former-shapes",
+    "maskformer-shapes",
     "mlm-captions",
     "non-local-films",
     "sagan-digits",

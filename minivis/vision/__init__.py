@@ -6,7 +6,6 @@ Not here: layers (nn/), pictures (viz/).
 
 from minivis.analysis import attention_distance  # noqa: F401 (mv.vision.attention_distance)
 from minivis.vision.anchors import *
-from minivis.vision.automatic_masks import *
 from minivis.vision.box_coding import *
 from minivis.vision.boxes import *
 from minivis.vision.class_masks import *
@@ -36,6 +35,7 @@ from minivis.vision.sliding import *
 from minivis.vision.steering import *
 from minivis.vision.suppression import *
 from minivis.vision.tubelets import *
+from minivis.vision.unprompted_masks import *
 from minivis.vision.upsampling import *
 from minivis.vision.windows import *
 from minivis.vision.yolo_grid import *

@@ -2,7 +2,7 @@
 
 Kirillov et al., "Segment anything", ICCV 2023, sections 2 and 5 and appendices A and B. Slide ``A/88-sam-prompt-encoder``.
 Not here: the learned vectors that are added to a code (models/sam.py), clicks for training (clicks.py), masks of everything
-in a picture (automatic_masks.py).
+in a picture (unprompted_masks.py).
 """
 
 import math
@@ -64,9 +64,8 @@ def point_position_code(points, size, gaussian):
     if min(height, width) < 1:
         raise ValueError(f"point_position_code: height and width must be positive, got {height} x {width}")
     dtype = gaussian.dtype
-    gaussian = widened(
-        gaussian
-    )  # in float16, points in a picture of 1024 pixels would be wrong by half a pixel
+    # in float16, points in a picture of 1024 pixels would be wrong by half a pixel
+    gaussian = widened(gaussian)
     xp = namespace(points)
     points = points.astype("float64" if points.dtype.kind != "f" else widened(points).dtype)
     shares = (points + 0.5) / xp.asarray([width, height], points.dtype)  # (..., 2), 0 to 1

@@ -20,6 +20,7 @@ from minivis.viz.hidden_patches import *
 from minivis.viz.kernels import *
 from minivis.viz.language import *
 from minivis.viz.local_layers import *
+from minivis.viz.mask_classification import *
 from minivis.viz.masks import *
 from minivis.viz.matching import *
 from minivis.viz.model_drawing import *

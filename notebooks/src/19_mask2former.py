@@ -173,8 +173,8 @@ assert result["SQ"] * result["RQ"] != result["PQ"]
 #
 # ## The idea: classify masks, not pixels
 #
-# A semantic network predicts a class for each pixel, so it cannot count objects. **Mask classification** (MaskFormer)
-# works the other way round: each of $Q$ learned queries predicts one mask and one class, or "no object". The same
+# A semantic network predicts a class for each pixel, so it cannot count objects. **Mask classification** (MaskFormer,
+# chapter [18](18_maskformer.ipynb)) works the other way round: each of $Q$ learned queries predicts one mask and one class, or "no object". The same
 # queries answer all three questions. The parts:
 #
 # 1. a **backbone** gives maps of several resolutions;

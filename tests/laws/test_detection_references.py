@@ -255,7 +255,8 @@ def grown(image, k, min_size=1):
 
 
 def scores_by_loops(class_logits, mask_logits):
-    (Q, K), (H, W) = class_logits.shape, mask_logits.shape[1:]
+    (Q, K) = class_logits.shape
+    (H, W) = mask_logits.shape[1:]
     found = np.zeros((K - 1, H, W))
     for k, y, x, q in np.ndindex(K - 1, H, W, Q):
         share = np.exp(-np.logaddexp.reduce(class_logits[q] - class_logits[q, k]))
@@ -274,7 +275,8 @@ def merged_by_loops(class_logits, mask_logits, things, threshold, overlap):
             won[max(sure, key=lambda q: p[q].max() / (1 + np.exp(-mask_logits[q][at])))].add(at)
     segments = []  # of a class and its pixels
     for q in sure:
-        label, own = int(p[q].argmax()), {at for at in pixels if mask_logits[q][at] >= 0}
+        label = int(p[q].argmax())
+        own = {at for at in pixels if mask_logits[q][at] >= 0}
         if not won[q] & own or len(won[q]) / len(own) < overlap:
             continue
         same = [at for known, at in segments if known == label and not things[label]]

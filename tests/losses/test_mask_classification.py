@@ -70,7 +70,8 @@ def slow_terms(fields, targets, kind):
     compared = []
     for i, target in enumerate(targets):
         labels = target["labels"]
-        queries, count = range(p.shape[1]), len(labels)
+        queries = range(p.shape[1])
+        count = len(labels)
         costs = np.zeros((len(queries), count))
         for q, t in itertools.product(queries, range(count)):
             pixels, dice = slow_compare(fields["masks"][i, q], nearest(target["masks"][t], 4, 3), kind)

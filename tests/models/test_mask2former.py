@@ -113,6 +113,36 @@ def test_masked_attention_differs_from_plain_attention():
     close(found[0].auxiliary[0], found[1].auxiliary[0])  # before the first layer nothing was masked
 
 
+def test_without_learned_features_the_queries_start_at_zero_and_predict_after_a_layer():
+    model = small(learned_features=False)
+    with nn.looking(model) as seen:
+        y = model(IMAGES)
+    assert model.query_features is None and len(y.auxiliary) == 2
+    assert y.logits.dtype == np.float32 and y.masks.shape == (2, 5, 8, 12)
+    # nothing was predicted before the first layer, which attends everywhere
+    assert [f"layers.{i}.mask" in seen for i in range(3)] == [False, True, True]
+    with pytest.raises(ValueError, match="Mask2Former: decoder_depth must be"):
+        small(learned_features=False, decoder_depth=0)
+
+
+def test_the_order_of_a_layer_and_the_place_of_its_norms_can_be_maskformers():
+    plain = small()
+    for options in ({"self_first": True}, {"norm_first": True}):
+        other = small(**options)
+        other.load_state_dict(plain.state_dict())
+        assert np.abs(other(IMAGES).logits.numpy() - plain(IMAGES).logits.numpy()).max() > 1e-3
+    # before the map was read, self-attention sees the same queries for every image
+    changed = small(self_first=True)
+    with nn.looking(changed) as seen:
+        changed(IMAGES)
+    first = seen["layers.0.self_attn.weights"]
+    np.testing.assert_allclose(first[0], first[1], atol=1e-6)
+    with nn.looking(plain) as seen:
+        plain(IMAGES)
+    first = seen["layers.0.self_attn.weights"]
+    assert np.abs(first[0] - first[1]).max() > 1e-4
+
+
 IMAGES = images()
 
 

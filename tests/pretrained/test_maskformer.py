@@ -92,7 +92,8 @@ def test_the_authors_pixel_encoder_is_read_off_the_names(tmp_path):
     )
     sizes = {"queries": 3, "width": 32, "heads": 8, "decoder_depth": 2, "mlp_width": 4, "mask_width": 5}
     model = MaskFormer(backbone, 4, **sizes, pixel_encoder_depth=2, rng=1).eval()
-    ours, packed = model.state_dict(), {}
+    ours = model.state_dict()
+    packed = {}
     for name, source in maskformer.names(model, "fb").items():
         if isinstance(source, str):
             packed[source] = ours[name]
@@ -142,9 +143,8 @@ def test_a_photo_gets_a_panoptic_picture(tmp_path, capsys):
 def test_a_config_that_says_little_means_the_published_sizes():
     with init.skip_init():
         model = maskformer.build({"num_labels": 150})  # transformers' default is the Swin-B
-    assert (
-        sum(p.size for p in model.parameters()) == 101_831_439 - 2 * 1024
-    )  # without the norm that is not used
+    unused = 2 * 1024  # a norm in transformers' Swin
+    assert sum(p.size for p in model.parameters()) == 101_831_439 - unused
     assert not model.backbone.config["shrink"] and model.config["dropout"] == 0.1
 
 

@@ -20,6 +20,7 @@ AT_LEAST = {  # what the checkpoints reach on 500 held-out scenes, by the name o
     "faster-rcnn-shapes": {"AP50": 0.88, "AP": 0.64},
     "mask-rcnn-shapes": {"AP50": 0.85},
     "mask2former-shapes": {"PQ": 0.60},
+    "maskformer-shapes": {"PQ": 0.60, "mIoU": 0.65},
     "setr-shapes": {"mIoU": 0.75},
     "yolo-shapes": {"AP50": 0.86},
     "segmenter-shapes": {"mIoU": 0.55},

@@ -175,6 +175,14 @@ def test_semantic_scores_are_the_votes_of_all_queries(dtype):
     assert (got.sum(axis=1) <= 5).all() and (got >= 0).all()
 
 
+def test_two_certain_queries_on_two_halves_give_one_hot_scores():
+    left = np.arange(6) < 3
+    masks = np.where(np.stack([left, ~left]), np.inf, -np.inf)[None, :, None]  # (1, 2, 1, 6)
+    logits = np.where(np.eye(4)[[1, 2]] > 0, 1e4, -1e4)[None]
+    expected = np.stack([0 * left, left, ~left])[None, :, None]
+    np.testing.assert_array_equal(semantic_inference(logits, masks), expected)
+
+
 def test_semantic_scores_are_differentiable_and_run_on_a_device(device):
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(2, 3, 4))

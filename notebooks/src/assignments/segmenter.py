@@ -143,8 +143,8 @@ award(
         "the simplest form": 3,
         "the class token has no influence": 2,
         "tokens are normalised first": 2,
-        "rectangular grids": 2,
-        "stored statistics": 2,
+        "rows and columns are alike": 2,
+        "stored means are subtracted": 2,
         ### BEGIN HIDDEN TESTS
         "agrees on anything": 3,
         "convolutions and enlargements take turns": 2,
