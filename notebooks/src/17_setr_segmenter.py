@@ -1060,7 +1060,7 @@ viz.worth_of_choices(
 )
 
 # %% [markdown]
-# **The linear decoder is ahead here**, other than in the paper. The mask transformer has to learn two blocks and nine
+# **The linear decoder is ahead here**, other than in the paper. The mask transformer has to learn two blocks and four
 # embeddings, and 300 steps are few for that. **Large things are easier than small ones** with every choice, as in the
 # paper. **More scenes make no difference here**: in 300 steps the network sees 4,800 scenes, and 250 of them, seen
 # nineteen times each, are as good. A training as short as this is limited by its steps and not by its data, so it
