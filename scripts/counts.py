@@ -32,6 +32,8 @@ WORDS = (
     "twelve",
     "thirteen",
     "fourteen",
+    "fifteen",
+    "sixteen",
 )
 
 

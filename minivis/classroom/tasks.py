@@ -30,6 +30,7 @@ ORDER = (
     "boxes",
     "detr",
     "unet",
+    "segmenter",
     "masked-attention",
 )
 

@@ -32,6 +32,7 @@ from minivis.viz.self_distillation import *
 from minivis.viz.squares import *
 from minivis.viz.style import *
 from minivis.viz.surfaces import *
+from minivis.viz.token_maps import *
 from minivis.viz.trained_networks import *
 from minivis.viz.video import *
 from minivis.viz.widgets import *

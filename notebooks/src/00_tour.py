@@ -702,11 +702,12 @@ passed = claims(
 # | [14 Detection](14_detection.ipynb) | from sliding windows to Faster R-CNN and YOLO, and what each step made fast | 75 min |
 # | [15 DETR](15_detr.ipynb) | detection as a set of answers, and who answers for what | 75 min |
 # | [16 Segmentation](16_segmentation.ipynb) | a network that labels every pixel, and masks for single objects | 75 min |
+# | [17 SETR and Segmenter](17_setr_segmenter.ipynb) | transformers that name every pixel, and a token for each class | 70 min |
 # | [18 MaskFormer](18_maskformer.ipynb) | masks with a class, which tell neighbours apart, and what each step to Mask2Former is worth | 45 min |
 # | [19 Mask2Former](19_mask2former.ipynb) | every pixel, with queries that look inside their own mask | 70 min |
 # | [21 Speed](21_speed.ipynb) | loops made hundreds of times as fast, and the bound of your machine | 45 min |
 #
-# **To come**: 17 Segmenter · 20 SAM ·
+# **To come**: 20 SAM ·
 # 22 published weights · 23 more than one machine · 24 a gallery of the rest.
 #
 # **When you are stuck**: read the last line of the error first. `help(mv.ops.conv2d)` shows what a function expects,

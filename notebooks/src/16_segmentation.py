@@ -1545,4 +1545,4 @@ passed = claims(
 # - Without padding, tiles fit together without a seam.
 # - Mask R-CNN detects first and paints then: one small mask for each box.
 #
-# Next: [19. Mask2Former](19_mask2former.ipynb), in which queries find masks and let them guide attention.
+# Next: [17. SETR and Segmenter](17_setr_segmenter.ipynb), which name every pixel with a transformer and never go down.
