@@ -4,6 +4,7 @@ Not here: a browser (scripts/click_in_a_browser.py).
 """
 
 import sys
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import numpy as np
@@ -140,10 +141,11 @@ def test_an_own_photo_takes_the_place_of_the_picture(tmp_path):
     path = tmp_path / "own.png"
     Image.new("RGB", (1200, 600), (255, 0, 0)).save(path)
     upload = {"name": "own.png", "type": "image/png", "size": 1, "content": memoryview(path.read_bytes())}
-    controls.photo.value = ({**upload, "last_modified": None},)
+    upload["last_modified"] = datetime.now(UTC)
+    controls.photo.value = (upload,)
     assert segmenter.shown.shape == (3, 256, 512) and segmenter.prompts == [] and model.embedded == 2
     np.testing.assert_allclose(model.images[0, 0, :16], 1)
-    controls.photo.value = ({**upload, "content": memoryview(b"no picture"), "last_modified": None},)
+    controls.photo.value = ({**upload, "content": memoryview(b"no picture")},)
     assert "is no picture in JPEG" in controls.says.value and segmenter.shown.shape == (3, 256, 512)
     viz.click_segmenter(model, path, point=(100, 100))
     np.testing.assert_allclose(model.asked[-1]["points"], [[[[100 / 16, 100 / 16]]]])
