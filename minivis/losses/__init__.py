@@ -13,6 +13,7 @@ from minivis.losses.masked_modelling import *
 from minivis.losses.masked_words import *
 from minivis.losses.masks import *
 from minivis.losses.points import *
+from minivis.losses.prompted_masks import *
 from minivis.losses.region_masks import *
 from minivis.losses.self_distillation import *
 from minivis.losses.set_prediction import *

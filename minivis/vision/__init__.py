@@ -8,6 +8,7 @@ from minivis.analysis import attention_distance  # noqa: F401 (mv.vision.attenti
 from minivis.vision.anchors import *
 from minivis.vision.box_coding import *
 from minivis.vision.boxes import *
+from minivis.vision.clicks import *
 from minivis.vision.cropping import *
 from minivis.vision.deformable_attention import *
 from minivis.vision.detections import *
