@@ -25,15 +25,16 @@ __all__ = ["ClickSegmenter", "click_segmenter"]
 
 LARGEST = 512  # pixels: a photo is shown no larger
 DRAG = 6  # pixels on the screen: the mouse has moved less than this between press and release of a click
-WIDTH, HEIGHT = 9.0, 3.3  # inches
+WIDTH, HEIGHT = 8.0, 3.1  # inches
 KINDS = {"on the object": 1, "not on it": 0}  # and the labels of such points
 
 
 class ClickSegmenter:
     """A picture, prompts on it, and a model's masks for them. Jupyter shows it as a picture to click on.
 
-    The picture is embedded once. Each prompt is answered with three masks and an estimate of the IoU of each. The mask
-    that is chosen goes into the next question as a mask prompt, as in the training with clicks.
+    The picture is embedded once. A single prompt may mean several things: it is answered with three masks and an estimate
+    of the IoU of each. Several prompts are answered with one mask. The mask that counts goes into the next question as a
+    mask prompt, as in the training with clicks.
 
     Parameters
     ----------
@@ -43,10 +44,10 @@ class ClickSegmenter:
     Attributes
     ----------
     prompts : list of tuple
-        ``(x, y, label)`` for a point, ``(x0, y0, x1, y1)`` for a box, in pixels of the shown picture, in the order in
-        which they were given.
+        ``(x, y, label)`` for a point, ``(x0, y0, x1, y1)`` for a box, in the order in which they were given. The unit is a
+        pixel of the shown picture, whose upper left corner is (0, 0): the middle of the first pixel is (0.5, 0.5).
     choice : int or None
-        The mask that the user has chosen, 0 to 2; None takes the one with the highest estimate.
+        Which of three masks the user has chosen, 0 to 2; None takes the one with the highest estimate.
 
     Examples
     --------
@@ -89,7 +90,7 @@ class ClickSegmenter:
         Parameters
         ----------
         x, y : float
-            Pixels of the shown picture; the upper left corner is (0, 0).
+            Pixels of the shown picture, from its upper left corner.
         on_object : bool, default True
             Whether the point lies on the object; otherwise the mask should leave it out.
         """
@@ -123,12 +124,13 @@ class ClickSegmenter:
         prompts = [*self.prompts, prompt]
         points = [prompt for prompt in prompts if len(prompt) == 3]
         boxes = [prompt for prompt in prompts if len(prompt) == 4]
-        given = {"size": self._input}
+        given = {"size": self._input, "multimask": len(prompts) == 1}
         if points:
-            given["points"] = np.float32([[[point[:2] for point in points]]]) * self.scale  # (1, 1, n, 2)
+            places = np.array([[[point[:2] for point in points]]])  # (1, 1, n, 2)
+            given["points"] = places * self.scale - 0.5  # the model counts from the middle of the first pixel
             given["point_labels"] = np.array([[[point[2] for point in points]]])
         if boxes:
-            given["boxes"] = np.float32([[boxes[-1]]]) * self.scale  # (1, 1, 4)
+            given["boxes"] = np.array([[boxes[-1]]]) * self.scale - 0.5  # (1, 1, 4)
         if self._answers:
             given["masks"] = self._answers[-1][0][None, None, self.chosen, None]  # (1, 1, 1, h, w)
         with no_grad():
@@ -138,17 +140,17 @@ class ClickSegmenter:
 
     @property
     def iou(self):
-        """The model's estimates of the IoU of its masks, ndarray (3,); None before the first prompt."""
+        """The model's estimates of the IoU of its M masks, 3 or 1, ndarray (M,); None before the first prompt."""
         return self._answers[-1][1] if self._answers else None
 
     @property
     def chosen(self):
         """The number of the mask that counts: the user's choice, or the one with the highest estimate."""
-        return int(self.iou.argmax()) if self.choice is None else self.choice
+        return int(self.iou.argmax()) if self.choice is None else min(self.choice, len(self.iou) - 1)
 
     @property
     def masks(self):
-        """The masks in the pixels of the shown picture, ndarray of bool (3, H, W); None before the first prompt."""
+        """The masks in the pixels of the shown picture, ndarray of bool (M, H, W); None before the first prompt."""
         if not self._answers:
             return None
         logits = interpolate(self._answers[-1][0][None], self._input, mode="bilinear")
@@ -168,10 +170,9 @@ class ClickSegmenter:
         points = sum(len(prompt) == 3 for prompt in self.prompts)
         boxes = int(any(len(prompt) == 4 for prompt in self.prompts))
         asked = [f"{n} {name}{'s' * (n > 1)}" for n, name in ((points, "point"), (boxes, "box")) if n]
-        why = "the highest estimate" if self.choice is None else "chosen by hand"
+        which = "One mask: " if len(self.iou) == 1 else f"Of three masks, number {self.chosen + 1} is painted: "
         return (
-            f"{' and '.join(asked)}. Mask {self.chosen + 1} is painted ({why}): the model expects an IoU of "
-            f"{self.iou[self.chosen]:.2f} with the object."
+            f"{' and '.join(asked)}. {which}the model expects an IoU of {self.iou[self.chosen]:.2f} with the object."
         )
 
     def figure(self):
@@ -199,9 +200,11 @@ class ClickSegmenter:
             _mark(main, prompt)
         for number, ax in enumerate(small):
             blank(ax)
-            ax.imshow(np.zeros((1, 1)) if masks is None else masks[number], cmap="gray", vmin=0, vmax=1)
-            label(ax, title="" if masks is None else f"mask {number + 1}: {self.iou[number]:.2f}")
-            if masks is not None and number == self.chosen:
+            if masks is None or number >= len(masks):
+                continue
+            ax.imshow(masks[number], cmap="gray", vmin=0, vmax=1)
+            label(ax, title=f"mask {number + 1}: IoU {self.iou[number]:.2f}?")
+            if number == self.chosen:
                 ax.spines[:].set(visible=True, color=SKY, linewidth=3)
 
     def widget(self):

@@ -33,15 +33,14 @@ class Discs:
         self.images = images
         return images
 
-    def answer(self, embedding, points=None, point_labels=None, boxes=None, masks=None, size=None):
-        self.asked.append({"points": points, "point_labels": point_labels, "boxes": boxes, "masks": masks})
+    def answer(self, embedding, points=None, point_labels=None, boxes=None, masks=None, size=None, multimask=True):
+        self.asked.append({"points": points, "point_labels": point_labels, "boxes": boxes, "masks": masks, "many": multimask})
         x, y = boxes.reshape(2, 2).mean(axis=0) if points is None else points[0, 0, -1]
-        rows, columns = np.mgrid[:SIDE, :SIDE] + 0.5
+        rows, columns = np.mgrid[:SIDE, :SIDE]
         far = np.hypot(rows - y, columns - x)
-        return SimpleNamespace(
-            masks=(np.array([2.0, 4.0, 6.0])[:, None, None] - far)[None, None].astype(np.float32),
-            iou=np.float32([[[0.3, 0.9, 0.6]]]),
-        )
+        many = slice(None if multimask else 1)
+        masks = np.array([2.0, 4.0, 6.0])[many, None, None] - far
+        return SimpleNamespace(masks=masks[None, None].astype(np.float32), iou=np.float32([[[0.3, 0.9, 0.6][many]]]))
 
 
 def centre(mask):
@@ -53,7 +52,7 @@ def test_a_click_is_asked_in_the_pixels_of_the_model_and_answered_in_those_of_th
     model = Discs()
     segmenter = viz.click_segmenter(model, np.full((3, 48, 64), 0.5, np.float32), point=(40, 12))
     asked = model.asked[-1]
-    np.testing.assert_allclose(asked["points"], [[[[20, 6]]]])
+    np.testing.assert_allclose(asked["points"], [[[[19.5, 5.5]]]])
     assert asked["point_labels"].tolist() == [[[1]]] and asked["boxes"] is None and asked["masks"] is None
     assert (model.images[0, :, :24] == 0.5).all() and (model.images[0, :, 24:] == 0).all()  # filled below
     assert segmenter.masks.shape == (3, 48, 64) and segmenter.chosen == 1
@@ -68,11 +67,12 @@ def test_prompts_add_up_and_the_chosen_mask_goes_into_the_next_question():
     segmenter.choice = 0
     segmenter.click(20, 8, on_object=False)
     first, second = model.asked
+    assert first["many"] and not second["many"] and len(segmenter.iou) == 1 and segmenter.chosen == 0
     assert second["point_labels"].tolist() == [[[1, 0]]] and second["points"].shape == (1, 1, 2, 2)
     assert second["masks"].shape == (1, 1, 1, SIDE, SIDE) and (second["masks"] > 0).sum() < 20  # the smallest disc
     segmenter.draw_box(30, 20, 10, 4)
     segmenter.draw_box(9, 4, 30, 20)
-    assert model.asked[-1]["boxes"].tolist() == [[[9, 4, 30, 20]]]
+    assert model.asked[-1]["boxes"].tolist() == [[[8.5, 3.5, 29.5, 19.5]]]
     assert model.embedded == 1
     segmenter.undo()
     assert segmenter.prompts[-1] == (10, 4, 30, 20)
@@ -80,7 +80,7 @@ def test_prompts_add_up_and_the_chosen_mask_goes_into_the_next_question():
     assert segmenter.mask is None and segmenter.says == "No prompt yet."
     segmenter.undo()
     segmenter.click(5, 5)
-    assert model.asked[-1]["masks"] is None and "1 point. Mask 1 is painted (chosen by hand)" in segmenter.says
+    assert model.asked[-1]["masks"] is None and "1 point. Of three masks, number 1 is painted" in segmenter.says
 
 
 def test_what_lies_outside_is_refused_and_nothing_changes():
@@ -96,7 +96,7 @@ def test_the_picture_stands_beside_the_controls_and_alone_without_ipympl(monkeyp
     segmenter = viz.click_segmenter(Discs(), np.zeros((3, SIDE, SIDE)), box=(4, 4, 20, 20))
     data, about = segmenter._repr_mimebundle_()
     assert data[PNG].startswith(b"\x89PNG") and VIEW in data
-    assert about[PNG]["alt"].startswith("1 box. Mask 2 is painted (the highest estimate)")
+    assert about[PNG]["alt"].startswith("1 box. Of three masks, number 2 is painted: the model expects an IoU of 0.90")
     monkeypatch.setitem(sys.modules, "ipympl.backend_nbagg", None)
     data, about = segmenter._repr_mimebundle_()
     assert data[PNG].startswith(b"\x89PNG") and VIEW not in data
@@ -126,12 +126,13 @@ def test_a_mouse_clicks_drags_and_chooses():
     assert [prompt[2] for prompt in segmenter.prompts] == [1, 0, 0]
     mouse(controls, 0, (25, 28), (2, 4))
     np.testing.assert_allclose(segmenter.prompts[-1], (2, 4, 25, 28), atol=1e-6)
-    mouse(controls, 3, (4, 4))
-    assert controls.choice.value == 2 and segmenter.chosen == 2
     controls.undo.click()
     assert len(segmenter.prompts) == 3
     controls.clear.click()
     assert segmenter.prompts == []
+    mouse(controls, 0, (9, 9))
+    mouse(controls, 3, (4, 4))
+    assert controls.choice.value == 2 and segmenter.chosen == 2
 
 
 def test_an_own_photo_takes_the_place_of_the_picture(tmp_path):
@@ -148,4 +149,4 @@ def test_an_own_photo_takes_the_place_of_the_picture(tmp_path):
     controls.photo.value = ({**upload, "content": memoryview(b"no picture")},)
     assert "is no picture in JPEG" in controls.says.value and segmenter.shown.shape == (3, 256, 512)
     viz.click_segmenter(model, path, point=(100, 100))
-    np.testing.assert_allclose(model.asked[-1]["points"], [[[[100 / 16, 100 / 16]]]])
+    np.testing.assert_allclose(model.asked[-1]["points"], [[[[5.75, 5.75]]]])
