@@ -218,7 +218,7 @@ class ClickSegmenter:
         ipywidgets.VBox
             The controls, the canvas, and a line that says what is seen.
         """
-        return _Controls(self).box
+        return Controls(self).box
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         picture, about = self.figure()._repr_mimebundle_()
@@ -229,7 +229,7 @@ class ClickSegmenter:
         return {**controls, **picture}, about
 
 
-class _Controls:
+class Controls:
     """The widgets around a `ClickSegmenter`: they call its methods, and paint it again."""
 
     def __init__(self, segmenter):

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from minivis import viz
-from minivis.viz.click_segmenter import _Controls
+from minivis.viz.click_segmenter import Controls
 
 PNG, VIEW = "image/png", "application/vnd.jupyter.widget-view+json"
 SIDE = 32
@@ -115,7 +115,7 @@ def mouse(controls, number, press, release=None, key=None):
 
 def test_a_mouse_clicks_drags_and_chooses():
     segmenter = viz.click_segmenter(Discs(), np.zeros((3, SIDE, SIDE)))
-    controls = _Controls(segmenter)
+    controls = Controls(segmenter)
     controls.canvas.figure.draw_without_rendering()  # gives the axes their places
     mouse(controls, 0, (12.5, 20.25))
     np.testing.assert_allclose(segmenter.prompts, [(12.5, 20.25, 1)], atol=1e-6)
@@ -138,7 +138,7 @@ def test_a_mouse_clicks_drags_and_chooses():
 def test_an_own_photo_takes_the_place_of_the_picture(tmp_path):
     model = Discs()
     segmenter = viz.click_segmenter(model, np.zeros((3, SIDE, SIDE)), point=(3, 3))
-    controls = _Controls(segmenter)
+    controls = Controls(segmenter)
     path = tmp_path / "own.png"
     Image.new("RGB", (1200, 600), (255, 0, 0)).save(path)
     upload = {"name": "own.png", "type": "image/png", "size": 1, "content": memoryview(path.read_bytes())}
