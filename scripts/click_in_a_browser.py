@@ -57,7 +57,8 @@ def write_notebook(folder):
     import nbformat
 
     cells = [nbformat.v4.new_code_cell(source.strip()) for source in CELLS]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "clicks.ipynb")
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "clicks.ipynb")
 
 
 @contextlib.contextmanager
@@ -72,6 +73,7 @@ def serving(folder):
         "IdentityProvider.token": token, "ServerApp.allow_root": True, "LabApp.expose_app_in_browser": True,
         "LabApp.news_url": None, "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
     }  # fmt: skip
+    # its settings, so that those of the user neither matter nor change
     places = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "JUPYTERLAB_SETTINGS_DIR")
     own = {place: str(folder / place.lower()) for place in places}
     environment = {**os.environ, **own, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
