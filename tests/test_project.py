@@ -41,7 +41,7 @@ CONFINED = {
     "PIL": {"data", "viz"},
     "sklearn": {"data"},
     "hypothesis": {"laws"},
-    "tqdm": {"train", "data", "classroom", "pretrained.hub"},
+    "tqdm": {"train", "data", "classroom", "pretrained.hub", "vision.automatic_masks"},
     # the doctor loads it to see whether it works
     "cupy": {"backend", "fast.cuda", "fast.cuda_attention", "doctor"},
     "cupyx": {"backend", "fast.cuda"},

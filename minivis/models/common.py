@@ -1,4 +1,4 @@
-"""Helpers that several models share: from images to tokens, groups of channels, constructors of published sizes.
+"""Helpers that several models share: from images to tokens, norms, groups of channels, constructors of published sizes.
 
 Not here: layers (nn/), the residual net of the local layers (local_resnet.py), code that only one model needs.
 """
@@ -7,7 +7,7 @@ import inspect
 import math
 
 from minivis import ops
-from minivis.nn import BatchNorm2d, Conv2d, FrozenBatchNorm2d, GroupNorm, init
+from minivis.nn import BatchNorm2d, Conv2d, FrozenBatchNorm2d, GroupNorm, LayerNorm, Module, init
 from minivis.nn.module import as_tensor
 from minivis.vision.neighbourhoods import add_border, neighbour_sum
 
@@ -18,6 +18,16 @@ NORMS = {  # constructors of a norm for so many channels
     "frozen": FrozenBatchNorm2d,  # fixed statistics, for detectors
     "group": lambda channels, eps=1e-5: GroupNorm(math.gcd(8, channels), channels, eps),  # for small batches
 }
+
+
+class LayerNorm2d(Module):
+    """Standardise each pixel of a map (B, C, H, W) over its channels, then scale and shift them."""
+
+    def __init__(self, channels, eps=1e-6):
+        self.norm = LayerNorm(channels, eps)
+
+    def forward(self, x):
+        return self.norm(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
 
 
 def as_images(model, images):

@@ -12,8 +12,8 @@ import numpy as np
 
 from minivis import backend, ops
 from minivis.autograd import Tensor
-from minivis.models.common import as_images, published
-from minivis.models.sam_encoder import LayerNorm2d, SAMImageEncoder
+from minivis.debugging import may_read
+from minivis.models.common import LayerNorm2d, as_images, published
 from minivis.nn import (
     GELU,
     MLP,
@@ -29,6 +29,7 @@ from minivis.nn import (
 )
 from minivis.nn.module import as_tensor
 from minivis.pairs import pair
+from minivis.precision import rounded
 from minivis.vision.prompts import point_position_code
 
 __all__ = ["SAM", "MaskDecoder", "PromptEncoder", "SAMOutput", "sam_vit_b", "sam_vit_h", "sam_vit_l"]
@@ -168,6 +169,8 @@ class PromptEncoder(Module):
     def _points(self, points, labels, size):
         """Tokens (B, P, n, D) of points. The code of a point with label -1 does not count."""
         kinds = ops.concatenate([self.not_a_point, *self.point_types[:2]], axis=0)  # (3, D): labels -1, 0, 1
+        if may_read(labels) and not bool(((labels == -1) | (labels == 0) | (labels == 1)).all()):
+            raise ValueError("SAM: point_labels must be 1 (on the thing), 0 (beside it) or -1 (no point)")
         labels = labels.astype("int64")
         there = (labels >= 0)[..., None]
         code = self._code(points, size)
@@ -176,7 +179,7 @@ class PromptEncoder(Module):
     def _texts(self, texts):
         if self.text is None:
             raise ValueError("SAM: this model takes no texts; its PromptEncoder was made without text_width")
-        return self.text(texts)
+        return self.text(rounded(as_tensor(texts), self.no_mask.dtype))
 
     def _masks(self, masks, grid):
         D = self.no_mask.shape[1]
@@ -189,7 +192,8 @@ class PromptEncoder(Module):
                 f"SAM: masks must be (B, P, 1, {4 * h}, {4 * w}), four times the embedding of {h} x {w} cells "
                 f"(masks: {tuple(masks.shape)})"
             )
-        maps = self.mask_downscaling(as_tensor(masks).reshape(B * P, 1, 4 * h, 4 * w))
+        masks = rounded(as_tensor(masks), self.no_mask.dtype)
+        maps = self.mask_downscaling(masks.reshape(B * P, 1, 4 * h, 4 * w))
         return maps.reshape(B, P, D, h, w)
 
 
@@ -294,7 +298,7 @@ class MaskDecoder(Module):
     iou_width : int, optional
         Width inside the MLP that estimates the IoU; default D.
     eps : float, default 1e-5
-        Epsilon of the layers' norms. Hugging Face's configuration has 1e-6.
+        Epsilon of the norms inside the layers. Hugging Face's configuration has 1e-6.
     rng : numpy.random.Generator, int or None
         Draws the starting values; None is seed 0.
 
@@ -331,7 +335,7 @@ class MaskDecoder(Module):
         self.mask_tokens = Parameter(init.normal((1 + masks, width), 1.0, rng))
         self.layers = [TwoWayBlock(width, heads, mlp_width, i == 0, eps, rng) for i in range(depth)]
         self.final_attn = _attention(width, heads, rng, shrink=2)
-        self.final_norm = LayerNorm(width, eps)
+        self.final_norm = LayerNorm(width)  # always 1e-5, also in Hugging Face's code
         self.upscaling = Sequential(
             ConvTranspose2d(width, width // 4, 2, stride=2, rng=rng),
             LayerNorm2d(width // 4),
@@ -424,6 +428,8 @@ class SAM(Module):
     (1, 1, 1)
     """
 
+    head = None  # it finds things and does not name them
+
     def __init__(self, image_encoder, prompt_encoder, mask_decoder):
         self.image_encoder = image_encoder
         self.prompt_encoder = prompt_encoder
@@ -470,7 +476,7 @@ class SAM(Module):
         embedding : ndarray or Tensor, shape (B, D, h, w)
             From `embed`.
         points : ndarray, shape (B, P, n, 2), optional
-            x and y in pixels of the image as the encoder took it.
+            x and y in pixels of the image as the encoder took it, also of parts of pixels. A point may lie outside.
         point_labels : ndarray, shape (B, P, n), optional
             1 for a point on the thing, 0 for one beside it, -1 for none: a filler for prompts with fewer points.
         boxes : ndarray, shape (B, P, 4), optional
@@ -518,6 +524,8 @@ def _plain(x):
 
 def _published_sam(name, width, depth, heads, whole, parameters):
     def build(rng, **options):
+        from minivis.models.sam_encoder import SAMImageEncoder
+
         encoder = SAMImageEncoder(width=width, depth=depth, heads=heads, whole=whole, rng=rng, **options)
         return SAM(encoder, PromptEncoder(256, 1024, 64, rng=rng), MaskDecoder(256, rng=rng))
 

@@ -8,8 +8,7 @@ Not here: prompts and the mask decoder (sam.py), cutting maps into windows (visi
 import numpy as np
 
 from minivis import backend, ops
-from minivis.models.common import as_images, map_to_tokens, patch_projection, small_normal
-from minivis.models.vit import Block
+from minivis.models.common import LayerNorm2d, as_images, map_to_tokens, patch_projection, small_normal
 from minivis.nn import (
     MLP,
     Conv2d,
@@ -19,22 +18,13 @@ from minivis.nn import (
     Parameter,
     Sequential,
     SinePositionCode2d,
+    TransformerEncoderLayer,
     init,
 )
 from minivis.pairs import pair
 from minivis.vision.windows import pad_to_multiple, window_partition, window_reverse
 
 __all__ = ["MapEncoder", "SAMImageEncoder"]
-
-
-class LayerNorm2d(Module):
-    """Standardise each pixel of a map (B, C, H, W) over its channels, then scale and shift them."""
-
-    def __init__(self, channels, eps=1e-6):
-        self.norm = LayerNorm(channels, eps)
-
-    def forward(self, x):
-        return self.norm(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
 
 
 class MapEncoder(Module):
@@ -86,8 +76,9 @@ class MapEncoder(Module):
         fine, coarse = backbone.channels[-2:]
         self.coarse = Conv2d(coarse, width, 1, rng=rng)
         self.position = SinePositionCode2d(width)
-        rates = (0.0, 0.0, 0.0)  # nothing is dropped
-        self.blocks = [Block(width, heads, mlp_ratio, *rates, "gelu", 1e-6, rng) for _ in range(depth)]
+        options = {"activation": "gelu", "norm_first": True, "rng": rng}
+        hidden = round(width * mlp_ratio)
+        self.blocks = [TransformerEncoderLayer(width, heads, hidden, **options) for _ in range(depth)]
         self.fine = Conv2d(fine, width, 1, rng=rng)
         self.output = Conv2d(width, width, 3, padding=1, bias=False, rng=rng)
         self.norm = LayerNorm2d(width)

@@ -41,6 +41,7 @@ KINDS = {
     "Bit": Kind(False, CLIP, 3, 224),
     "ConvNext": Kind(False, HALF, None),
     "Vivit": Kind(False, HALF, 2, 224),
+    "Sam": Kind(False, IMAGENET, 2),
     **dict.fromkeys(
         ["Detr", "ConditionalDetr", "DeformableDetr", "MaskFormer", "Mask2Former"],
         Kind(False, IMAGENET, 2),
@@ -54,14 +55,15 @@ MOST_SIDE, MOST_PIXELS = (2**13, 2**22)
 class Preprocess:
     """Preprocess photos into a batch for a model: ``model.preprocess(photo)``.
 
-    One of ``size``, ``shortest`` and ``box`` gives the size; without them photos are not resized.
+    One of ``size``, ``shortest``, ``longest`` and ``box`` gives the size; without them photos are not resized.
 
     Parameters
     ----------
     size : (int, int) or None
         Height and width after resizing; the aspect ratio may change.
     shortest, longest : int or None
-        Length of the shorter side after resizing. It is less if the longer side would exceed `longest`.
+        Length of the shorter side after resizing. It is less if the longer side would exceed `longest`. With `longest`
+        alone, this is the length of the longer side.
     divisor : int, default 1
         Height and width are rounded up to a multiple of it.
     box : (int, int) or None
@@ -76,6 +78,8 @@ class Preprocess:
         For each of red, green and blue: the mean is subtracted, then the result is divided by std.
     pad_to : (int, int) or None
         Height and width to which batches are padded; None uses the largest height and width in the batch.
+    always_pad : bool, default False
+        Whether a single photo is padded to `pad_to` too, for a model that takes images of one size only.
     dtype, device
         Dtype and device of the batch.
     note : str or None
@@ -104,13 +108,14 @@ class Preprocess:
     mean: tuple = (0.0, 0.0, 0.0)
     std: tuple = (1.0, 1.0, 1.0)
     pad_to: tuple | None = None
+    always_pad: bool = False
     dtype: np.dtype = np.dtype(np.float32)
     device: str = "cpu"
     note: str | None = None
     file: str | None = None
 
     def __call__(self, image):
-        """Preprocess one photo, without padding.
+        """Preprocess one photo, without padding unless `always_pad` is set.
 
         Parameters
         ----------
@@ -122,6 +127,8 @@ class Preprocess:
         ndarray, shape (1, 3, H', W')
             The input for ``model(...)``.
         """
+        if self.always_pad:
+            return self.batch([image])[0]
         return backend.move(self._prepare(image)[None], self.device)
 
     def batch(self, images):
@@ -176,6 +183,9 @@ class Preprocess:
             if short == new_short:
                 new_long = long
             new = (new_short, new_long) if height <= width else (new_long, new_short)
+        elif self.longest:
+            factor = self.longest / max(height, width)
+            new = int(height * factor + 0.5), int(width * factor + 0.5)
         else:
             new = height, width
         new = tuple(max(1, math.ceil(side / self.divisor) * self.divisor) for side in new)
@@ -265,6 +275,9 @@ def _hub(settings):
         found["mean"] = tuple(1 + value for value in found.get("mean", (0.0, 0.0, 0.0)))
     if settings.flag("do_pad", True) and settings.get("pad_size"):
         found["pad_to"] = _sides(settings, "pad_size")
+    if str(name).startswith("Sam"):  # its image encoder takes one size only
+        longest = found.get("longest", 1024)
+        found = {"pad_to": (longest, longest), "always_pad": True, **found}
     return found
 
 
@@ -282,6 +295,9 @@ def _filter(settings, kind):
 
 def _resizing(settings, name, kind):
     """The fields of Preprocess for resizing, from one of transformers' four ways to write them."""
+    if name.startswith("Sam"):
+        size = settings.part("size") or Settings("it", {"longest_edge": 1024})
+        return {"longest": size.whole("longest_edge", None, 1, MOST_SIDE)}
     divisor = {
         "divisor": settings.whole(
             "size_divisor", settings.whole("size_divisibility", 1, 0, MOST_SIDE), 0, MOST_SIDE

@@ -6,6 +6,7 @@ Not here: layers (nn/), pictures (viz/).
 
 from minivis.analysis import attention_distance  # noqa: F401 (mv.vision.attention_distance)
 from minivis.vision.anchors import *
+from minivis.vision.automatic_masks import *
 from minivis.vision.box_coding import *
 from minivis.vision.boxes import *
 from minivis.vision.clicks import *

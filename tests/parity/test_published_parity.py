@@ -33,7 +33,9 @@ def differences(folder, dtype):
     kinds = ("images", "mask", "noise", "tokens")
     inputs = [expected[f"input.{name}"] for name in kinds if f"input.{name}" in expected]
     inputs = [x.astype(dtype) if x.dtype.kind == "f" else x for x in inputs]
-    got = answers(model, inputs, outputs(expected))
+    prompts = {name[7:]: x for name, x in expected.items() if name.startswith("prompt.")}
+    answer = functools.partial(model, **prompts) if prompts else model
+    got = answers(answer, inputs, outputs(expected))
     loss = sum((y * expected[f"cotangent.{name}"].astype(dtype)).sum() for name, y in got.items())
     loss.backward()
     found = {}

@@ -42,6 +42,7 @@ def publish(
     noise=None,
     fixed=(),
     tokens=None,
+    prompts=None,
     **options,
 ):
     """Write a folder with config.json, model.safetensors and expected.safetensors: inputs, outputs and gradients.
@@ -66,6 +67,8 @@ def publish(
         Ends of the names of tables that do not learn.
     tokens : tensor of int, (T, L), optional
         Texts, for a model that takes images and texts by name.
+    prompts : dict of our name to array, optional
+        Prompts as our model takes them, for a model whose other ``options`` are the same in transformers' words.
     **options
         Of the model's forward.
     """
@@ -97,6 +100,7 @@ def publish(
     expected = {"input.images": images} | ({} if mask is None else {"input.mask": mask})
     expected |= {} if noise is None else {"input.noise": noise}
     expected |= {} if tokens is None else {"input.tokens": tokens}
+    expected |= {f"prompt.{n}": torch.as_tensor(x) for n, x in (prompts or {}).items()}
     expected |= {f"output.{n}": x.detach() for n, x in results.items()}
     expected |= {f"cotangent.{n}": x for n, x in cotangents.items()}
     learned = [

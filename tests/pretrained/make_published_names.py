@@ -12,10 +12,10 @@ from pathlib import Path
 FILE = Path(__file__).parent / "published_names.json.gz"
 NAMES = (
     "fb_detr_resnet_50", "fb_detr_resnet_50_panoptic", "fb_dino_vits16", "fb_dinov2_vitb14",
-    "fb_mask2former_swin_tiny_coco_panoptic", "hf_clip_vit_base_patch32", "hf_deit_base_distilled_patch16_224",
+    "fb_mask2former_swin_tiny_coco_panoptic", "fb_sam_vit_b", "hf_clip_vit_base_patch32", "hf_deit_base_distilled_patch16_224",
     "hf_detr_resnet_50_main_timm", "hf_detr_resnet_50_no_timm", "hf_detr_resnet_50_panoptic_main_timm",
     "hf_detr_resnet_50_panoptic_no_timm", "hf_dino_vits16", "hf_dinov2_base", "hf_dinov2_small",
-    "hf_mask2former_swin_tiny_coco_instance", "hf_mask2former_swin_tiny_coco_panoptic", "hf_resnet_50",
+    "hf_mask2former_swin_tiny_coco_instance", "hf_mask2former_swin_tiny_coco_panoptic", "hf_resnet_50", "hf_sam_vit_base",
     "hf_swin_base_patch4_window7_224", "hf_swin_tiny_patch4_window7_224", "hf_vit_base_patch16_224",
     "hf_vit_hybrid_base_bit_384", "hf_vit_large_patch16_224", "hf_vit_mae_base", "hf_vivit_b_16x2_kinetics400",
     "ms_swin_tiny_patch4_window7_224", "openai_clip_rn50", "openai_clip_vit_b_32",
