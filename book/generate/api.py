@@ -30,6 +30,7 @@ PARTS = {
     "data.shapes": "Generated scenes",
     "data.digits": "Handwritten digits",
     "data.photos": "Two photos",
+    "data.pipes": "Pictures of pipes",
     "data.images": "Picture files",
     "data.transforms": "Random changes of pictures",
     "data.multi_crop": "Several views of a picture",

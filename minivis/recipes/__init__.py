@@ -27,6 +27,7 @@ RECIPES = (
     "mlm-captions",
     "non-local-films",
     "sagan-digits",
+    "sam-shapes",
     "swin-shapes",
     "unet-shapes",
     "vit-digits",

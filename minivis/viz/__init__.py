@@ -25,6 +25,7 @@ from minivis.viz.masks import *
 from minivis.viz.matching import *
 from minivis.viz.model_drawing import *
 from minivis.viz.pictures import *
+from minivis.viz.prompts import *
 from minivis.viz.segmentation import *
 from minivis.viz.self_distillation import *
 from minivis.viz.squares import *
