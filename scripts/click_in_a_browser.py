@@ -74,14 +74,29 @@ def serving(folder):
         "LabApp.news_url": None, "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
     }  # fmt: skip
     # its settings, so that those of the user neither matter nor change
-    places = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "JUPYTERLAB_SETTINGS_DIR")
+    places = (
+        "JUPYTER_CONFIG_DIR",
+        "JUPYTER_DATA_DIR",
+        "JUPYTER_RUNTIME_DIR",
+        "IPYTHONDIR",
+        "JUPYTERLAB_SETTINGS_DIR",
+    )
     own = {place: str(folder / place.lower()) for place in places}
     environment = {**os.environ, **own, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with open(folder / "server.log", "wb") as log:
-        command = [sys.executable, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in options.items())]
+        command = [
+            sys.executable,
+            "-m",
+            "jupyterlab",
+            *(f"--{name}={value}" for name, value in options.items()),
+        ]
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
         try:
-            until("a server", lambda: socket.create_connection(("127.0.0.1", port), 1).close() is None, START_LIMIT)
+            until(
+                "a server",
+                lambda: socket.create_connection(("127.0.0.1", port), 1).close() is None,
+                START_LIMIT,
+            )
             yield f"http://127.0.0.1:{port}/lab/tree/clicks.ipynb?token={token}"
         finally:
             server.terminate()
@@ -112,8 +127,11 @@ class Lab:
         answers = "return window.jupyterapp && document.querySelector('.jp-Cell') !== null"
         browser.get(address)
         until("JupyterLab with the notebook", lambda: browser.execute_script(answers), START_LIMIT)
-        run = "return window.jupyterapp.commands.execute('notebook:run-all-cells').then(() => true)"
-        until("a kernel that runs the cells", lambda: browser.execute_script(run), START_LIMIT)
+        kernel = (
+            "return window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'"
+        )
+        until("a kernel", lambda: browser.execute_script(kernel), START_LIMIT)
+        browser.execute_script("window.jupyterapp.commands.execute('notebook:run-all-cells')")
         until("the picture", lambda: self.canvas() and self.seen(), START_LIMIT)
 
     def seen(self):
@@ -138,9 +156,18 @@ class Lab:
         """Press at the first place of the scene, release at the last; returns what the kernel sees then."""
         before = self.seen()["prompts"]
         held = 8 if shift else 0
-        for kind, place in (("Moved", places[0]), ("Pressed", places[0]), ("Moved", places[-1]), ("Released", places[-1])):
+        for kind, place in (
+            ("Moved", places[0]),
+            ("Pressed", places[0]),
+            ("Moved", places[-1]),
+            ("Released", places[-1]),
+        ):
             x, y = self.place(*place)
-            button = {"button": "left", "buttons": int(kind != "Released"), "clickCount": 1} if kind != "Moved" else {}
+            button = (
+                {"button": "left", "buttons": int(kind != "Released"), "clickCount": 1}
+                if kind != "Moved"
+                else {}
+            )
             event = {"type": f"mouse{kind}", "x": x, "y": y, "modifiers": held, **button}
             self.browser.execute_cdp_cmd("Input.dispatchMouseEvent", event)
             time.sleep(0.1)
@@ -149,12 +176,14 @@ class Lab:
 
     def press(self, text):
         """Press the button with this text."""
-        script = f"[...document.querySelectorAll('button')].find(b => b.textContent.trim() == {text!r}).click()"
+        script = (
+            f"[...document.querySelectorAll('button')].find(b => b.textContent.trim() == {text!r}).click()"
+        )
         self.browser.execute_script(script)
 
     def picture(self, name):
         """Save a picture of the screen."""
-        time.sleep(0.5)  # the last picture is on its way
+        time.sleep(1)  # the last picture is on its way
         self.browser.save_screenshot(str(self.pictures / f"{name}.png"))
 
 

@@ -16,7 +16,7 @@ from minivis.autograd import no_grad
 from minivis.data.geometry import resize
 from minivis.data.images import read_image
 from minivis.data.pixels import as_bytes
-from minivis.ops.resample import interpolate
+from minivis.vision.automatic_masks import masks_in_photo
 from minivis.viz.boxes import draw_image
 from minivis.viz.masks import paint_masks
 from minivis.viz.style import BLACK, GREEN, SKY, VERMILION, array, blank, figure, label
@@ -32,9 +32,9 @@ KINDS = {"on the object": 1, "not on it": 0}  # and the labels of such points
 class ClickSegmenter:
     """A picture, prompts on it, and a model's masks for them. Jupyter shows it as a picture to click on.
 
-    The picture is embedded once. A single prompt may mean several things: it is answered with three masks and an estimate
-    of the IoU of each. Several prompts are answered with one mask. The mask that counts goes into the next question as a
-    mask prompt, as in the training with clicks.
+    The picture is embedded once. A single click may mean several things: it is answered with three masks and an estimate of
+    the IoU of each. A box and several prompts are answered with one mask. The mask that counts goes into the next question
+    as a mask prompt, as in the training with clicks.
 
     Parameters
     ----------
@@ -124,13 +124,13 @@ class ClickSegmenter:
         prompts = [*self.prompts, prompt]
         points = [prompt for prompt in prompts if len(prompt) == 3]
         boxes = [prompt for prompt in prompts if len(prompt) == 4]
-        given = {"size": self._input, "multimask": len(prompts) == 1}
+        given = {"size": self._input, "multimask": len(prompts) == len(points) == 1}
         if points:
             places = np.array([[[point[:2] for point in points]]])  # (1, 1, n, 2)
             given["points"] = places * self.scale - 0.5  # the model counts from the middle of the first pixel
             given["point_labels"] = np.array([[[point[2] for point in points]]])
         if boxes:
-            given["boxes"] = np.array([[boxes[-1]]]) * self.scale - 0.5  # (1, 1, 4)
+            given["boxes"] = np.array([[boxes[-1]]]) * self.scale  # (1, 1, 4)
         if self._answers:
             given["masks"] = self._answers[-1][0][None, None, self.chosen, None]  # (1, 1, 1, h, w)
         with no_grad():
@@ -153,9 +153,7 @@ class ClickSegmenter:
         """The masks in the pixels of the shown picture, ndarray of bool (M, H, W); None before the first prompt."""
         if not self._answers:
             return None
-        logits = interpolate(self._answers[-1][0][None], self._input, mode="bilinear")
-        logits = logits[:, :, : self._inside[0], : self._inside[1]]
-        return interpolate(logits, self.shown.shape[1:], mode="bilinear")[0] > 0
+        return masks_in_photo(self._answers[-1][0], self._input, self._inside, self.shown.shape[1:]) > 0
 
     @property
     def mask(self):
@@ -170,10 +168,10 @@ class ClickSegmenter:
         points = sum(len(prompt) == 3 for prompt in self.prompts)
         boxes = int(any(len(prompt) == 4 for prompt in self.prompts))
         asked = [f"{n} {name}{'s' * (n > 1)}" for n, name in ((points, "point"), (boxes, "box")) if n]
-        which = "One mask: " if len(self.iou) == 1 else f"Of three masks, number {self.chosen + 1} is painted: "
-        return (
-            f"{' and '.join(asked)}. {which}the model expects an IoU of {self.iou[self.chosen]:.2f} with the object."
+        which = (
+            "One mask: " if len(self.iou) == 1 else f"Of three masks, number {self.chosen + 1} is painted: "
         )
+        return f"{' and '.join(asked)}. {which}the model expects an IoU of {self.iou[self.chosen]:.2f} with the object."
 
     def figure(self):
         """The picture with its prompts and the mask that counts, and the three masks beside it.
@@ -305,8 +303,7 @@ class Controls:
             return
         start = self._within(begun)
         if not _far(begun, event):
-            shift = "shift" in (begun.key or "")
-            on_object = bool(KINDS[self.kind.value]) and not shift
+            on_object = bool(KINDS[self.kind.value]) and "shift" not in begun.modifiers
             self.follow(self.segmenter.click, *start, on_object)
         elif event.inaxes is self.axes[0]:
             self.follow(self.segmenter.draw_box, *start, *self._within(event))
@@ -330,7 +327,9 @@ def _canvas(fig):
     from ipympl.backend_nbagg import Canvas, FigureManager
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # ipympl 0.10 passes an argument too many to traitlets
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # ipympl 0.10 passes an argument too many to traitlets
         canvas = Canvas(fig)
         FigureManager(canvas, 0)
     canvas.toolbar_visible = canvas.header_visible = canvas.footer_visible = False

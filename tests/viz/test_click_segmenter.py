@@ -33,14 +33,26 @@ class Discs:
         self.images = images
         return images
 
-    def answer(self, embedding, points=None, point_labels=None, boxes=None, masks=None, size=None, multimask=True):
-        self.asked.append({"points": points, "point_labels": point_labels, "boxes": boxes, "masks": masks, "many": multimask})
+    def answer(
+        self, embedding, points=None, point_labels=None, boxes=None, masks=None, size=None, multimask=True
+    ):
+        self.asked.append(
+            {
+                "points": points,
+                "point_labels": point_labels,
+                "boxes": boxes,
+                "masks": masks,
+                "many": multimask,
+            }
+        )
         x, y = boxes.reshape(2, 2).mean(axis=0) if points is None else points[0, 0, -1]
         rows, columns = np.mgrid[:SIDE, :SIDE]
         far = np.hypot(rows - y, columns - x)
         many = slice(None if multimask else 1)
         masks = np.array([2.0, 4.0, 6.0])[many, None, None] - far
-        return SimpleNamespace(masks=masks[None, None].astype(np.float32), iou=np.float32([[[0.3, 0.9, 0.6][many]]]))
+        return SimpleNamespace(
+            masks=masks[None, None].astype(np.float32), iou=np.float32([[[0.3, 0.9, 0.6][many]]])
+        )
 
 
 def centre(mask):
@@ -69,10 +81,12 @@ def test_prompts_add_up_and_the_chosen_mask_goes_into_the_next_question():
     first, second = model.asked
     assert first["many"] and not second["many"] and len(segmenter.iou) == 1 and segmenter.chosen == 0
     assert second["point_labels"].tolist() == [[[1, 0]]] and second["points"].shape == (1, 1, 2, 2)
-    assert second["masks"].shape == (1, 1, 1, SIDE, SIDE) and (second["masks"] > 0).sum() < 20  # the smallest disc
+    assert (
+        second["masks"].shape == (1, 1, 1, SIDE, SIDE) and (second["masks"] > 0).sum() < 20
+    )  # the smallest disc
     segmenter.draw_box(30, 20, 10, 4)
     segmenter.draw_box(9, 4, 30, 20)
-    assert model.asked[-1]["boxes"].tolist() == [[[8.5, 3.5, 29.5, 19.5]]]
+    assert model.asked[-1]["boxes"].tolist() == [[[9, 4, 30, 20]]]
     assert model.embedded == 1
     segmenter.undo()
     assert segmenter.prompts[-1] == (10, 4, 30, 20)
@@ -80,29 +94,35 @@ def test_prompts_add_up_and_the_chosen_mask_goes_into_the_next_question():
     assert segmenter.mask is None and segmenter.says == "No prompt yet."
     segmenter.undo()
     segmenter.click(5, 5)
-    assert model.asked[-1]["masks"] is None and "1 point. Of three masks, number 1 is painted" in segmenter.says
+    assert (
+        model.asked[-1]["masks"] is None and "1 point. Of three masks, number 1 is painted" in segmenter.says
+    )
 
 
 def test_what_lies_outside_is_refused_and_nothing_changes():
     segmenter = viz.click_segmenter(Discs(), np.zeros((3, SIDE, SIDE)))
-    with pytest.raises(ValueError, match=r"click_segmenter: the prompt \(33\.0, 3\.0, 1\) leaves the picture of 32 x 32"):
+    with pytest.raises(
+        ValueError, match=r"click_segmenter: the prompt \(33\.0, 3\.0, 1\) leaves the picture of 32 x 32"
+    ):
         segmenter.click(33, 3)
     assert segmenter.prompts == []
     with pytest.raises(ValueError, match="image_size is"):
-        viz.click_segmenter(SimpleNamespace(prompt_encoder=SimpleNamespace(image_size=(8, 16))), np.zeros((3, 8, 8)))
+        viz.click_segmenter(
+            SimpleNamespace(prompt_encoder=SimpleNamespace(image_size=(8, 16))), np.zeros((3, 8, 8))
+        )
 
 
 def test_the_picture_stands_beside_the_controls_and_alone_without_ipympl(monkeypatch):
     segmenter = viz.click_segmenter(Discs(), np.zeros((3, SIDE, SIDE)), box=(4, 4, 20, 20))
     data, about = segmenter._repr_mimebundle_()
     assert data[PNG].startswith(b"\x89PNG") and VIEW in data
-    assert about[PNG]["alt"].startswith("1 box. Of three masks, number 2 is painted: the model expects an IoU of 0.90")
+    assert about[PNG]["alt"].startswith("1 box. One mask: the model expects an IoU of 0.30")
     monkeypatch.setitem(sys.modules, "ipympl.backend_nbagg", None)
     data, about = segmenter._repr_mimebundle_()
     assert data[PNG].startswith(b"\x89PNG") and VIEW not in data
 
 
-def mouse(controls, number, press, release=None, key=None):
+def mouse(controls, number, press, release=None, **held):
     """Press and release the mouse at places of the axes with this number, as the browser reports it."""
     from matplotlib.backend_bases import MouseEvent
 
@@ -110,7 +130,7 @@ def mouse(controls, number, press, release=None, key=None):
     for name, place in (("press", press), ("motion", release or press), ("release", release or press)):
         x, y = ax.transData.transform(place)
         event = "motion_notify_event" if name == "motion" else f"button_{name}_event"
-        controls.canvas.callbacks.process(event, MouseEvent(event, controls.canvas, x, y, 1, key))
+        controls.canvas.callbacks.process(event, MouseEvent(event, controls.canvas, x, y, 1, **held))
 
 
 def test_a_mouse_clicks_drags_and_chooses():
@@ -120,7 +140,7 @@ def test_a_mouse_clicks_drags_and_chooses():
     mouse(controls, 0, (12.5, 20.25))
     np.testing.assert_allclose(segmenter.prompts, [(12.5, 20.25, 1)], atol=1e-6)
     assert "IoU of 0.90 with the object. (" in controls.says.value
-    mouse(controls, 0, (3, 4), key="shift")
+    mouse(controls, 0, (3, 4), modifiers=["shift"])
     controls.kind.value = "not on it"
     mouse(controls, 0, (5, 6))
     assert [prompt[2] for prompt in segmenter.prompts] == [1, 0, 0]
