@@ -173,6 +173,19 @@ def _max_unpool2d(rng):
     return {"x": _numbers(rng, B, C, h, w), "indices": indices.reshape(B, C, h, w), "size": (H, W)}
 
 
+def _point_position_code(rng):
+    lead = rng.integers(1, 4, rng.integers(0, 4))
+    size = tuple(int(side) for side in rng.integers(1, 33, 2))
+    points = (rng.random((*lead, 2)) * 40 - 4).astype(np.float32)
+    return {"points": points, "size": size, "gaussian": _numbers(rng, 2, int(rng.integers(1, 6)))}
+
+
+def _stability_score(rng):
+    shape = rng.integers(1, 5, rng.integers(2, 5))
+    logits = _numbers(rng, *shape, scale=rng.choice([1, 4])) + np.float32(rng.uniform(-3, 2))
+    return {"logits": logits, **_some(rng, offset=float(rng.choice([0.0, 0.5, 2.0, 1.0])))}
+
+
 def _crop_concat(rng):
     B, C, D, h, w = rng.integers(1, 5, 5)
     H, W = (h, w) + rng.integers(0, 7, 2)
@@ -487,6 +500,8 @@ PLAIN = {
     "max_pool2d_with_indices": _max_pool2d_with_indices,
     "max_unpool2d": _max_unpool2d,
     "crop_concat": _crop_concat,
+    "point_position_code": _point_position_code,
+    "stability_score": _stability_score,
     "border_weights": _border_weights,
     "masked_conv2d": _masked_conv2d,
     "subsample": _subsample,

@@ -154,6 +154,31 @@ def subsample(x, weight, bias):
     return np.einsum("bchw,c->bchw", sums, weight) + bias.reshape(1, -1, 1, 1)
 
 
+def point_position_code(points, size, gaussian):
+    """One number of one point at a time: the imaginary and the real part of a wave."""
+    height, width = size
+    waves = gaussian.shape[1]
+    code = np.empty((*points.shape[:-1], 2 * waves))
+    for at in np.ndindex(points.shape[:-1]):
+        x, y = points[at]
+        for i in range(waves):
+            turns = (2 * (x + 0.5) / width - 1) * gaussian[0, i] + (2 * (y + 0.5) / height - 1) * gaussian[
+                1, i
+            ]
+            wave = np.exp(2j * math.pi * turns)
+            code[at][i], code[at][waves + i] = wave.imag, wave.real
+    return code
+
+
+def stability_score(logits, offset=1.0):
+    """The IoU of two sets of pixels."""
+    score = np.empty(logits.shape[:-2])
+    for at in np.ndindex(score.shape):
+        high, low = ({*zip(*np.nonzero(logits[at] > o), strict=True)} for o in (offset, -offset))
+        score[at] = len(high & low) / len(high | low) if low else 0
+    return score
+
+
 def bilinear_kernel(size):
     """Two boxes of the width of a pixel's cell, f wide each, laid over one another: their overlap is the kernel."""
     sides = []
@@ -582,6 +607,8 @@ THIRD = RIGHT | {
     "max_pool2d_with_indices": max_pool2d_with_indices,
     "max_unpool2d": max_unpool2d,
     "crop_concat": crop_concat,
+    "point_position_code": point_position_code,
+    "stability_score": stability_score,
     "border_weights": border_weights,
     "field_of_view": field_of_view,
     "bilinear_kernel": bilinear_kernel,
