@@ -26,6 +26,7 @@ STUDIES = (
     "detection_road",
     "hidden_words",
     "masking_ratio",
+    "sam_losses",
     "vivit_variants",
     "yolo_heads",
 )

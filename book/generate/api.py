@@ -59,6 +59,8 @@ PARTS = {
     "recipes.mae_shapes": "A masked autoencoder against inpainting, and what it has learned",
     "recipes.masking_ratio": "How much a masked autoencoder should hide",
     "recipes.non_local_films": "What joining the frames of a film is worth",
+    "recipes.sam_losses": "Which loss and which start a small SAM needs",
+    "recipes.sam_shapes": "Shapes by clicks, boxes and phrases",
     "recipes.vivit_films": "Films from an image model",
     "recipes.vivit_variants": "Four variants of ViViT on the same films",
     "recipes.yolo_heads": "What the head of YOLO does",

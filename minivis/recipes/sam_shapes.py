@@ -38,6 +38,7 @@ TRUNK_WIDTHS = (32, 64)
 BATCH = 16  # scenes: each with a click on one object and a box around another
 TEXTS = 5  # and a phrase for so many of them
 ROUNDS = 3  # the first prompt, then two clicks on what is wrong
+RATE = 1e-3  # the highest learning rate
 JITTER = 0.1  # of a box's sides: the standard deviation of its corners
 WEIGHTS = {"focal": 0.0, "dice": 2.0, "cross_entropy": 2.0, "every_estimate": True}
 SMALL = 100  # pixels: objects below count as small
@@ -389,7 +390,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
         return {f"validation {name}": found[name] for name in ("1 click", "3 clicks", "box", "text")}
 
     schedule = optim.one_cycle(steps, warmup=0.1)
-    optimizer = optim.AdamW(optim.decay_groups(model, 1e-4), lr=1e-3, schedule=schedule)
+    optimizer = optim.AdamW(optim.decay_groups(model, 1e-4), lr=RATE, schedule=schedule)
     batches = _shapes.loader(steps, BATCH, rng, seed, with_prompts, prompts_of)
     keep = {"out": out, "resume": resume, "settings": facts, "evaluate": evaluate, "every": -(-steps // 10)}
     history = fit(model, batches, prompt_loss, optimizer, steps, clip=1.0, **keep)

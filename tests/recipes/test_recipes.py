@@ -40,6 +40,7 @@ NAMES = sorted(
         "mlm-captions",
         "non-local-films",
         "sagan-digits",
+        "sam-shapes",
         "vivit-films",
     ]
 )
@@ -74,6 +75,7 @@ def test_the_names_are_those_of_the_files():
             "detection-road",
             "hidden-words",
             "masking-ratio",
+            "sam-losses",
             "vivit-variants",
             "yolo-heads",
         ]
