@@ -114,6 +114,7 @@ viz.prompted_masks(
 # question about the same embedding. The published sizes differ in the image encoder alone. Here they are counted, without
 # filling their weights with numbers.
 
+
 # %% tags=["slide:A/85-sam-architecture"]
 def count(module):
     """Number of parameters."""
@@ -176,13 +177,20 @@ tokens = (1024 // 16) ** 2
 whole = tokens**2
 windows = math.ceil(64 / 14) ** 2 * (14 * 14) ** 2
 assert (tokens, whole, windows) == (4096, 16_777_216, 960_400)
-print(f"products of queries and keys, one head: whole picture {whole:,}, windows {windows:,}: {whole / windows:.1f} times less")
+print(
+    f"products of queries and keys, one head: whole picture {whole:,}, windows {windows:,}: {whole / windows:.1f} times less"
+)
 
 with mv.nn.init.skip_init():
     encoder = mv.models.sam_vit_b().image_encoder
-print("blocks that attend to the whole picture:", [i for i, block in enumerate(encoder.blocks) if not block.window])
+print(
+    "blocks that attend to the whole picture:",
+    [i for i, block in enumerate(encoder.blocks) if not block.window],
+)
 # a small one of the same kind: 64 x 64 pixels, 16 x 16 patches, windows of 6, the last of three blocks sees everything
-small = mv.models.SAMImageEncoder(64, 4, width=24, depth=3, heads=2, out_width=16, window=6, whole=(2,), rng=rng)
+small = mv.models.SAMImageEncoder(
+    64, 4, width=24, depth=3, heads=2, out_width=16, window=6, whole=(2,), rng=rng
+)
 with mv.no_grad(), mv.nn.looking(small) as seen:
     print("a picture becomes", small(image).shape)
 for number in range(3):
@@ -217,13 +225,17 @@ def relative_bias(q, down, right, height, width):
     return np.einsum("id,ijd->ij", q, down[rows]) + np.einsum("id,ijd->ij", q, right[columns])
 
 
-block = mv.models.SAMImageEncoder(12, 4, width=8, depth=1, heads=2, out_width=4, window=0, whole=(0,), rng=rng)
+block = mv.models.SAMImageEncoder(
+    12, 4, width=8, depth=1, heads=2, out_width=4, window=0, whole=(0,), rng=rng
+)
 attn = block.blocks[0].attn  # on a grid of 3 x 3 cells, two heads of width 4
 attn.relative_rows.data[:] = rng.standard_normal(attn.relative_rows.shape)
 attn.relative_columns.data[:] = rng.standard_normal(attn.relative_columns.shape)
 tables = attn.relative_rows.data, attn.relative_columns.data, 3, 3
 some = rng.standard_normal((9, 4)).astype(np.float32)
-np.testing.assert_allclose(relative_bias_loops(some, *tables), relative_bias(some, *tables), rtol=1e-5, atol=1e-5)
+np.testing.assert_allclose(
+    relative_bias_loops(some, *tables), relative_bias(some, *tables), rtol=1e-5, atol=1e-5
+)
 
 # %% tags=["slide:A/87-sam-image-encoder"]
 x = rng.standard_normal((1, 3, 3, 8)).astype(np.float32)
@@ -359,7 +371,9 @@ with mv.no_grad():
     right, wrong = (model.answer(embedding, **box, multimask=False) for box in (questions["a box"], swapped))
     several = np.float32([[[[10, 20], [30, 22], [50, 9]]]])
     one, other = (
-        model.answer(embedding, points=several[:, :, order], point_labels=np.array([[[1, 0, 1]]])[:, :, order])
+        model.answer(
+            embedding, points=several[:, :, order], point_labels=np.array([[[1, 0, 1]]])[:, :, order]
+        )
         for order in ([0, 1, 2], [2, 0, 1])
     )
 print(f"the box: IoU {iou(right.masks.data[0, 0, 0] > 0, scene.masks[thing]):.2f}", end="; ")
@@ -480,7 +494,9 @@ with mv.no_grad():
         vector = decoder.mask_mlps[number](t[0, 0, 1 + number])  # (8,)
         by_hand = np.einsum("c,chw->hw", vector.data, pixels.data[0])
         np.testing.assert_allclose(by_hand, found.masks.data[0, 0, number - 1], rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(decoder.iou_head(t[0, 0, 0]).data[1:], found.iou.data[0, 0], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        decoder.iou_head(t[0, 0, 0]).data[1:], found.iou.data[0, 0], rtol=1e-3, atol=1e-4
+    )
 print("each mask is one vector times", pixels.shape[1], "enlarged maps")
 
 # %% [markdown]
@@ -542,7 +558,10 @@ with mv.no_grad():
         guessed.append(answer.iou.data[0, 0])
 true, guessed = np.array(true), np.array(guessed)  # (n, 3) each
 by_estimate = true[np.arange(len(true)), guessed.argmax(axis=1)]
-print(f"mean IoU: by the estimate {by_estimate.mean():.3f}, best of three {true.max(axis=1).mean():.3f},", end=" ")
+print(
+    f"mean IoU: by the estimate {by_estimate.mean():.3f}, best of three {true.max(axis=1).mean():.3f},",
+    end=" ",
+)
 print(f"one at random {true.mean():.3f}; used: {np.bincount(guessed.argmax(axis=1), minlength=3)}")
 together = np.corrcoef(guessed.ravel(), true.ravel())[0, 1]
 print(f"correlation of estimated and true IoU: {together:.2f}")
@@ -594,7 +613,9 @@ found = mv.losses.sam_loss(logits[None, None], estimates[None, None], truth[None
 best = int(np.argmin(losses))
 error = (estimates[best] - iou(logits[best] > 0, truth)) ** 2
 np.testing.assert_allclose(float(found["loss"]), losses[best] + error)
-print(f"three masks: {np.round(losses, 2)}; only mask {best + 1} learns; with the error of its estimate {found['loss']:.2f}")
+print(
+    f"three masks: {np.round(losses, 2)}; only mask {best + 1} learns; with the error of its estimate {found['loss']:.2f}"
+)
 
 # %% [markdown]
 # ### Why small models start otherwise
@@ -614,7 +635,10 @@ for name, loss in (
     ops.mean(loss(zero, truth.reshape(1, -1).astype(float), reduction="mean")).backward()
     slope = -zero.grad[0].reshape(64, 64)
     pulls[name] = slope[truth].sum(), -slope[~truth].sum()
-    print(f"{name:14} pulls the object up by {pulls[name][0]:.4f}, pushes the rest down by {pulls[name][1]:.4f}:", end=" ")
+    print(
+        f"{name:14} pulls the object up by {pulls[name][0]:.4f}, pushes the rest down by {pulls[name][1]:.4f}:",
+        end=" ",
+    )
     print(f"{pulls[name][1] / pulls[name][0]:.0f} to 1")
 assert pulls["focal"][1] / pulls["focal"][0] > pulls["cross-entropy"][1] / pulls["cross-entropy"][0]
 
@@ -718,7 +742,9 @@ def trunk_maps(scenes):
 lessons = [shapes.Scenes(320, "train").scene(i) for i in range(320)]
 tests = [drawn.scene(i) for i in range(60, 100)]
 lesson_maps, test_maps = trunk_maps(lessons), trunk_maps(tests)
-asked = [(i, k, mv.vision.central_click(s.masks[k])) for i, s in enumerate(tests) for k in range(len(s.labels))]
+asked = [
+    (i, k, mv.vision.central_click(s.masks[k])) for i, s in enumerate(tests) for k in range(len(s.labels))
+]
 test_truth = np.stack([tests[i].masks[k] for i, k, _ in asked])
 
 
@@ -756,9 +782,7 @@ own = ClickToMask(lesson_maps.shape[1])
 print("before: by the estimate {:.2f}, best of three {:.2f}".format(*test_iou(own)))
 losses = train(own, 250)
 print("after:  by the estimate {:.2f}, best of three {:.2f}".format(*test_iou(own)))
-simple = np.mean([
-    iou(sam_shapes.similar_colour(tests[i].image, c), tests[i].masks[k]) for i, k, c in asked
-])
+simple = np.mean([iou(sam_shapes.similar_colour(tests[i].image, c), tests[i].masks[k]) for i, k, c in asked])
 print(f"for comparison, the region of similar colour around the click: {simple:.2f}")
 assert test_iou(own)[0] > 0.3
 
@@ -797,6 +821,7 @@ viz.prompted_masks(
 # rounds; `sam-shapes` was trained with three. Only the first click gets three masks: with more prompts it is clear what is meant, and the single-mask
 # token answers. Here are such rounds on a held-out scene, with each click on the wrong pixel that is farthest from the border of its region.
 
+
 # %%
 def rounds(net, s, k, count):
     """The prompts and the masks of some rounds of clicks on object k of scene s."""
@@ -833,7 +858,12 @@ card = mv.storage.read_json(mv.storage.PACKAGED / "sam-shapes" / "card.json")["o
 kinds = {
     "prompts": ["1 click", "2 clicks", "3 clicks", "5 clicks", "box", "box and 1 click", "text"],
     "small objects": ["1 click, small", "box, small"],
-    "simple ways": ["similar colour around the click", "filled box", "ellipse in the box", "text: any object"],
+    "simple ways": [
+        "similar colour around the click",
+        "filled box",
+        "ellipse in the box",
+        "text: any object",
+    ],
 }
 for kind, names in kinds.items():
     print(kind, *(f"    {name:32} {card[name]:.3f}" for name in names), sep="\n")
@@ -864,6 +894,7 @@ viz.curves(
 #
 # And of masks with nearly the same box one stays (non-maximum suppression, chapter [14](14_detection.ipynb)). In this way the authors made the 1.1 billion masks on which the published SAM was
 # trained: the model, corrected by people at first, labelled the pictures for its next training.
+
 
 # %%
 def stability(logits, offset=1.0):
@@ -928,7 +959,10 @@ class BoxFinder(mv.nn.Module):
         rng = np.random.default_rng(seed)
         self.convs = []
         for before, after in ((3, 16), (16, 24), (24, 32), (32, 48)):
-            self.convs += [mv.nn.Conv2d(before, after, 3, stride=2, padding=1, rng=rng), mv.nn.BatchNorm2d(after)]
+            self.convs += [
+                mv.nn.Conv2d(before, after, 3, stride=2, padding=1, rng=rng),
+                mv.nn.BatchNorm2d(after),
+            ]
         self.head = mv.nn.Linear(48 * 16, 4, rng=rng)
 
     def forward(self, x):
@@ -941,7 +975,9 @@ from minivis.data.pipes import Pipes
 
 pipes, unseen = Pipes(320, "train"), Pipes(60, "held-out")
 pictures, _, boxes = (np.stack(part) for part in zip(*(pipes[i] for i in range(320)), strict=True))
-new_pictures, new_masks, new_boxes = (np.stack(part) for part in zip(*(unseen[i] for i in range(60)), strict=True))
+new_pictures, new_masks, new_boxes = (
+    np.stack(part) for part in zip(*(unseen[i] for i in range(60)), strict=True)
+)
 targets = mv.vision.box_xyxy_to_cxcywh(boxes / 64)  # (320, 4)
 
 # %%
@@ -969,6 +1005,7 @@ print(f"{np.diag(mv.vision.box_iou(mean_box, new_boxes)).mean():.2f}")
 # Then SAM: the box is the prompt, and the mask follows. `sam-shapes` has never seen a pipe. For comparison stand the mask from the *true* box, the whole box taken
 # for the mask, and the mask from one click in the middle of the pipe.
 
+
 # %%
 def ask(prompts):
     """Masks (60, 64, 64) for one prompt on each new picture."""
@@ -985,7 +1022,9 @@ ways = {
     "the CNN's box itself": np.stack([sam_shapes.in_box(box, (64, 64)) for box in predicted]),
     "the true box itself": np.stack([sam_shapes.in_box(box, (64, 64)) for box in new_boxes]),
 }
-pipe_iou = {name: np.mean([iou(a, b) for a, b in zip(masks, new_masks, strict=True)]) for name, masks in ways.items()}
+pipe_iou = {
+    name: np.mean([iou(a, b) for a, b in zip(masks, new_masks, strict=True)]) for name, masks in ways.items()
+}
 for name, value in pipe_iou.items():
     print(f"{name:22} mean IoU {value:.2f}")
 
@@ -1004,10 +1043,16 @@ viz.prompted_masks(
 
 # %%
 print(f"one click: by the estimate {card['1 click']:.2f}, the best of three masks {card['best of 3']:.2f}")
-print(f"three clicks {card['3 clicks']:.2f}, five {card['5 clicks']:.2f}; a box {card['box']:.2f}; a phrase {card['text']:.2f}")
-print(f"small objects, one click: {card['1 click, small']:.2f}; similar colour: {card['similar colour around the click']:.2f}")
-print(f"estimated and true IoU: correlation {card['estimate correlation']:.2f}, mean distance {card['estimate error']:.2f}")
-print(f"pipes, which it had never seen: from the CNN's box {pipe_iou["CNN's box, then SAM"]:.2f}")
+print(
+    f"three clicks {card['3 clicks']:.2f}, five {card['5 clicks']:.2f}; a box {card['box']:.2f}; a phrase {card['text']:.2f}"
+)
+print(
+    f"small objects, one click: {card['1 click, small']:.2f}; similar colour: {card['similar colour around the click']:.2f}"
+)
+print(
+    f"estimated and true IoU: correlation {card['estimate correlation']:.2f}, mean distance {card['estimate error']:.2f}"
+)
+print(f"pipes, which it had never seen: from the CNN's box {list(pipe_iou.values())[0]:.2f}")
 
 # %% [markdown]
 # PAPER_TEXT
@@ -1126,6 +1171,7 @@ passed = claims(
 # farthest from the border of its region, and the label is 1 on the object and 0 elsewhere. Missing pixels and pixels too many are different regions. Of equally
 # good pixels take the first, row by row. You may use `depth(mask)` below.
 
+
 # %% tags=["setup"]
 def depth(mask):
     """For each pixel of a mask its distance from the nearest pixel outside, beyond the picture too; 0 elsewhere."""
@@ -1160,8 +1206,16 @@ passed = claims(
         for name, found, hint in (
             ("is on a part that is missing", part, "found & ~truth is too much, truth & ~found is missing."),
             ("is on what is too much", too_much, "The label is 0 there: truth is False."),
-            ("keeps the two kinds of errors apart", shifted, "Two depths, one for each kind; take the larger at each pixel."),
-            ("begins in the middle of the object", np.zeros_like(object_), "An empty mask misses the whole object."),
+            (
+                "keeps the two kinds of errors apart",
+                shifted,
+                "Two depths, one for each kind; take the larger at each pixel.",
+            ),
+            (
+                "begins in the middle of the object",
+                np.zeros_like(object_),
+                "An empty mask misses the whole object.",
+            ),
         )
         for right in [mv.vision.next_click(found, object_)]
     ),
