@@ -31,6 +31,7 @@ ORDER = (
     "detr",
     "unet",
     "masked-attention",
+    "sam",
 )
 
 
