@@ -254,6 +254,7 @@ LOSSES = [
     Row("mlm_loss", normal((40, 50, 9)), lambda z: losses.mlm_loss(z, np.arange(2000).reshape(40, 50) % 9, np.arange(2000).reshape(40, 50) % 7 < 3)),
     Row("proposal_losses", normal((3_000,), (3_000, 4), (3_000, 4)), lambda z, d, t: list(losses.proposal_losses(z, d, np.arange(3_000) % 2, t))),
     Row("region_losses", normal((3_000, 3), (3_000, 3, 4), (3_000, 4)), lambda z, d, t: list(losses.region_losses(z, d, np.arange(3_000) % 3, t))),
+    Row("sam_loss", also(normal((2, 3, 3, 150, 150), scale=3), uniform((2, 3, 3))), lambda z, u: list(losses.sam_loss(z, u, PIXELS.reshape(-1)[:135_000].reshape(2, 3, 150, 150)).values())),
     Row("sample_points", normal((2, 3, 40, 2000)), lambda m: losses.sample_points(m, PLACES)),
     Row("sigmoid_focal_loss", normal(PIXELS.shape, scale=3), lambda z: losses.sigmoid_focal_loss(z, PIXELS)),
     Row("yolo_batch_loss", uniform((2, 5, 5, 13)), lambda p: losses.yolo_batch_loss(p, TARGETS)),
@@ -329,7 +330,7 @@ NN = [
 ]  # fmt: skip
 ROWS = {vision: VISION, losses: LOSSES, metrics: METRICS, optim: OPTIM, nn: NN}
 EXEMPT = {
-    "no floats: masks": ["mask_dice", "mask_iou", "masks_to_boxes", "rle_decode", "rle_encode", "padded_sine_position_code", "border_weights"],
+    "no floats: masks": ["mask_dice", "mask_iou", "masks_to_boxes", "rle_decode", "rle_encode", "padded_sine_position_code", "border_weights", "central_click", "next_click", "uniform_click"],
     "no floats: integers": ["balanced_sample", "id2rgb", "mask_tokens", "rgb2id", "PanopticQuality", "panoptic_quality", "class_iou", "confusion_matrix", "mean_iou", "segment_boxes"],
     "no arrays": ["cell_centres", "crop_offsets", "field_of_view", "neighbour_mask", "relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups", "drop_path_rates", "survival_schedule", "sliding_windows", "cosine_schedule", "follow"],
     "computes nothing by itself": ["Module", "Parameter", "Optimizer", "ResidualLayer", "looking"],

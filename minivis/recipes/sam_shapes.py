@@ -6,7 +6,8 @@ clicks (vision/clicks.py), the loop (train.py), what starts and losses are worth
 
 import re
 import zlib
-from functools import lru_cache
+from functools import lru_cache, partial
+from pathlib import Path
 
 import numpy as np
 
@@ -32,7 +33,8 @@ __all__ = [
     "small_sam",
 ]
 
-STEPS = 1500
+STEPS = 2400
+PHRASE_STEPS = 1000  # of the second part of the training, in which every scene has a phrase
 TRUNK_STEPS = 1500
 TRUNK_WIDTHS = (32, 64)
 BATCH = 16  # scenes: each with a click on one object and a box around another
@@ -149,10 +151,13 @@ def with_prompts(scene):
     return scene.image, masks, uniform_click(masks[0], rng), box, PLACE.get(phrase, -1)
 
 
-def prompts_of(samples):
-    """A batch of samples: images, masks, clicks (B, 1, 1, 2), boxes (B, 1, 4), rows and phrases of those with a phrase, a seed."""
+def prompts_of(samples, texts=TEXTS):
+    """A batch of samples: images, masks, clicks (B, 1, 1, 2), boxes (B, 1, 4), rows and phrases of those with a phrase, a seed.
+
+    At most `texts` scenes keep their phrase.
+    """
     images, masks, clicks, boxes, phrases = (np.stack(part) for part in zip(*samples, strict=True))
-    rows = np.flatnonzero(phrases >= 0)[:TEXTS]
+    rows = np.flatnonzero(phrases >= 0)[:texts]
     seed = zlib.crc32(images.tobytes())
     clicks = clicks[:, None, None].astype(np.float32)
     return images, masks, clicks, boxes[:, None], rows, phrases[rows], seed
@@ -218,7 +223,11 @@ def on(clicks):
 
 
 def prompt_loss(model, images, masks, clicks, boxes, rows, phrases, seed, rounds=None, weights=None):
-    """The mean loss of all answers about a batch, over rounds and prompts."""
+    """The mean loss of all answers about a batch, over rounds and prompts.
+
+    All prompts are answered once. Then, in turn by the seed, the answers to clicks or those to boxes and phrases are
+    corrected with further clicks: correcting all of them would take half as long again.
+    """
     rng = np.random.default_rng(seed)
     embedding = model.embed(images)
     truth = to_numpy(masks)
@@ -226,9 +235,11 @@ def prompt_loss(model, images, masks, clicks, boxes, rows, phrases, seed, rounds
     if len(rows):
         texts = phrase_features([PHRASES[number] for number in phrases])[:, None]  # (T, 1, E)
         starts.append((embedding[rows], {"texts": texts}, truth[rows, 2:]))
+    corrected = seed % 2
     total, count = 0.0, 0
     for embedded, prompt, objects in starts:
-        for output in answers(model, embedded, prompt, objects, rounds or ROUNDS, rng):
+        turns = (rounds or ROUNDS) if ("points" in prompt) == corrected else 1
+        for output in answers(model, embedded, prompt, objects, turns, rng):
             found = sam_loss(output.masks, output.iou, objects, **(weights or WEIGHTS))
             total = total + len(objects) * found["loss"]
             count += len(objects)
@@ -379,11 +390,28 @@ def in_ellipse(box, size):
 
 
 def run(out, seed=0, steps=STEPS, resume=False):
-    """Train, write ``model.safetensors`` and ``metrics.json`` into `out`, print the result; see `recipes.run`."""
+    """Train, write ``model.safetensors`` and ``metrics.json`` into `out`, print the result; see `recipes.run`.
+
+    The training has two parts. In the first there are many clicks and boxes and few phrases: it teaches where an object
+    ends. In the second every scene has a phrase.
+    """
     rng = np.random.default_rng(seed)
-    facts = {"recipe": "sam-shapes", "seed": seed}
     backbone, before = _shapes.trunk(out, min(TRUNK_STEPS, steps), rng, resume, seed, widths=TRUNK_WIDTHS)
     model = small_sam(backbone, rng)
+    seconds = {"backbone": before}
+    parts = {
+        "clicks": (Path(out) / "clicks", steps, TEXTS, ROUNDS),
+        "phrases": (Path(out), min(PHRASE_STEPS, steps), BATCH, 2),
+    }
+    for name, part in parts.items():
+        seconds[name] = _train(model, *part, rng, seed, resume)
+    return _shapes.write_report(
+        model, out, "1 click", measure(model), seconds, steps=steps, recipe="sam-shapes", seed=seed
+    )
+
+
+def _train(model, out, steps, texts, rounds, rng, seed, resume):
+    """One part of the training; returns its seconds."""
 
     def evaluate(model):
         found = measure(model, 50, split="validation", clicks=3)
@@ -391,8 +419,9 @@ def run(out, seed=0, steps=STEPS, resume=False):
 
     schedule = optim.one_cycle(steps, warmup=0.1)
     optimizer = optim.AdamW(optim.decay_groups(model, 1e-4), lr=RATE, schedule=schedule)
-    batches = _shapes.loader(steps, BATCH, rng, seed, with_prompts, prompts_of)
+    first = seed if texts < BATCH else 700_000 + seed  # other scenes in the second part
+    batches = _shapes.loader(steps, BATCH, rng, first, with_prompts, partial(prompts_of, texts=texts))
+    facts = {"recipe": "sam-shapes", "seed": seed}
     keep = {"out": out, "resume": resume, "settings": facts, "evaluate": evaluate, "every": -(-steps // 10)}
-    history = fit(model, batches, prompt_loss, optimizer, steps, clip=1.0, **keep)
-    seconds = {"backbone": before, "masks": history["seconds"][-1]}
-    return _shapes.write_report(model, out, "1 click", measure(model), seconds, steps=steps, **facts)
+    question = partial(prompt_loss, rounds=rounds)
+    return fit(model, batches, question, optimizer, steps, clip=1.0, **keep)["seconds"][-1]
