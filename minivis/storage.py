@@ -350,7 +350,7 @@ def _check_argument(found, key, value):
     numbers = value if isinstance(value, list) and not single else [value]
     if not single:  # anchors: a list of sizes for each map
         numbers = [n for one in numbers for n in (one if isinstance(one, list) else [one])]
-    if key == "backbone" or key.endswith("encoder"):  # a model inside the model
+    if key == "backbone" or key.endswith(("encoder", "_decoder")):  # a model inside the model
         fits = hasattr(value, "state_dict") or value is None
     elif isinstance(default, bool | str):
         fits = type(value) is type(default) or isinstance(value, str) and default is False

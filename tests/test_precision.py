@@ -183,6 +183,7 @@ VISION = [
     Row("linear_sum_assignment", uniform((9, 7), high=1000), lambda c: [*vision.linear_sum_assignment(c)], pulled=False),
     Row("match_anchors", uniform((40, 5)), lambda x: vision.match_anchors(x), pulled=False),
     Row("mask2former_panoptic", normal((6, 4), (6, 9, 11), scale=3), lambda z, m: segments(vision.mask2former_panoptic(z, m, THINGS, (30, 40), 0.4, 0.1)), pulled=False, keeps=False),
+    Row("masks_in_photo", normal((2, 5, 6)), lambda x: vision.masks_in_photo(x, (20, 24), (15, 24), (31, 50)), steps=2),
     Row("mask_targets", also(uniform((3, 50, 70)), lambda rng: [np.array([[3.5, 4.25, 40.5, 30], [50, 20, 69, 45], [1, 1, 4, 40]])]), lambda m, b: vision.mask_targets(m, b, np.arange(3), 14, "torchvision"), pulled=False),
     Row("multi_scale_deformable_attention", SAMPLED, lambda v, at, w: vision.multi_scale_deformable_attention(v, MAPS, at, w), steps=3),
     Row("multi_scale_deformable_attention_composed", SAMPLED, lambda v, at, w: vision.multi_scale_deformable_attention_composed(v, MAPS, at, w), steps=3),
@@ -199,6 +200,8 @@ VISION = [
     Row("original_anchor_boxes", normal(1), lambda x: vision.original_anchor_boxes(2, 3, dtype=x.dtype), pulled=False),
     Row("paste_masks", also(uniform((3, 28, 28)), lambda rng: [np.array([[2101, -40, 2600, 900], [3001, -9, 3090, 4], [100, 1, 140, 60]])]), lambda m, b: vision.paste_masks(m, b, 5, 4000)),
     Row("patchify", normal((1, 2, 4, 6)), lambda x: vision.patchify(x, 2)),
+    Row("point_position_code", normal((2, 4)), lambda g: vision.point_position_code(PLACES * 60, (48, 64), g)),
+    Row("points_in_picture", uniform((4, 2), high=3000), lambda p: vision.points_in_picture(p, (480, 640), (768, 1024)), pulled=False),
     Row("random_masking", normal((2, 7, 3)), lambda x: vision.random_masking(x, 0.5, np.arange(14).reshape(2, 7) * 3 % 7)[0]),
     Row("region_detections", also(boxes(12), uniform((12, 3))), lambda b, s: [*vision.region_detections(b[:, None], s, 2500, 2300).values()], pulled=False),
     Row("region_targets", boxes(40), lambda b: [*vision.region_targets(b, b[:5], np.arange(1, 6))], pulled=False),
@@ -332,7 +335,8 @@ ROWS = {vision: VISION, losses: LOSSES, metrics: METRICS, optim: OPTIM, nn: NN}
 EXEMPT = {
     "no floats: masks": ["mask_dice", "mask_iou", "masks_to_boxes", "rle_decode", "rle_encode", "padded_sine_position_code", "border_weights", "central_click", "next_click", "uniform_click"],
     "no floats: integers": ["balanced_sample", "id2rgb", "mask_tokens", "rgb2id", "PanopticQuality", "panoptic_quality", "class_iou", "confusion_matrix", "mean_iou", "segment_boxes"],
-    "no arrays": ["cell_centres", "crop_offsets", "field_of_view", "neighbour_mask", "relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups", "drop_path_rates", "survival_schedule", "sliding_windows", "cosine_schedule", "follow"],
+    "counts pixels, and rounding moves some across a threshold": ["FoundMask", "automatic_masks", "stability_score"],
+    "no arrays": ["point_grid", "cell_centres", "crop_offsets", "field_of_view", "neighbour_mask", "relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups", "drop_path_rates", "survival_schedule", "sliding_windows", "cosine_schedule", "follow"],
     "computes nothing by itself": ["Module", "Parameter", "Optimizer", "ResidualLayer", "looking"],
 }  # fmt: skip
 EVERY = [row for rows in ROWS.values() for row in rows]

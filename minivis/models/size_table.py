@@ -18,7 +18,9 @@ class Row(namedtuple("Row", "name input parameters multiply_adds published")):
     """What was counted of one size, and what is published."""
 
     def cost(self):
-        """The multiply-adds in billions, or in millions if they are few."""
+        """The multiply-adds in billions, or in millions if they are few; nothing where they were not counted."""
+        if self.multiply_adds is None:
+            return ""
         few = self.multiply_adds < 1e7
         return f"{self.multiply_adds / 1e6:.3f} M" if few else f"{self.multiply_adds / 1e9:.3f} G"
 
@@ -33,6 +35,8 @@ class Published(namedtuple("Published", "parameters multiply_adds source", defau
         return size if exact else f"{size} M", f"{self.multiply_adds} G" if self.multiply_adds else ""
 
 
+# Sizes that are not run: the tape of one picture of 1024 x 1024 pixels takes more memory than many computers have.
+NOT_RUN = ("sam_vit_b", "sam_vit_l", "sam_vit_h")
 IMAGENET = (1, 3, 224, 224)
 INPUTS = {  # name -> the shape of the published input, where it is another
     **dict.fromkeys(("LeNet5", "ModernLeNet5"), (1, 1, 32, 32)),
@@ -40,6 +44,7 @@ INPUTS = {  # name -> the shape of the published input, where it is another
     "sngan32_discriminator": (1, 3, 32, 32),
     **dict.fromkeys(("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn"), (1, 3, 800, 800)),
     "vit_hybrid_b16": (1, 3, 384, 384),
+    **dict.fromkeys(NOT_RUN, (1, 3, 1024, 1024)),
     "segnet": (1, 3, 360, 480),
     "unet": (1, 1, 572, 572),
     **{
@@ -67,6 +72,7 @@ SWIN = "Liu et al. 2021, table 1"
 DINOV2 = "the code of Oquab et al. 2024"
 DETR = "Carion et al. 2020, table 1"
 MASK2FORMER = "Cheng et al. 2022, table 1"
+SAM = "the code of Kirillov et al. 2023"
 SASA = "Ramachandran et al. 2019"
 LR_NET = "Hu et al. 2019"
 SAN = "the README of Zhao et al. 2020"
@@ -146,6 +152,9 @@ PUBLISHED = {
     "maskrcnn_resnet50_fpn": Published("44,401,393", None, TORCHVISION),
     "mask2former_r50": Published("44", None, MASK2FORMER),
     "mask2former_swin_t": Published("47", None, MASK2FORMER),
+    "sam_vit_b": Published("93,735,472", None, SAM),
+    "sam_vit_l": Published("312,342,832", None, SAM),
+    "sam_vit_h": Published("641,090,608", None, SAM),
     "sngan32_generator": Published(),
     "sngan32_discriminator": Published(),
     "sagan128_generator": Published(),
@@ -218,7 +227,8 @@ def complexity(names=None):
     Notes
     -----
     Each model runs once, on one picture of zeros, with weights that were not drawn: `summary` counts from the shapes. The
-    multiply-adds are those of `summary`: linear layers, matrix products, attention and convolutions.
+    multiply-adds are those of `summary`: linear layers, matrix products, attention and convolutions. The SAMs do not run:
+    their pictures of 1024 x 1024 pixels need too much memory. Only their parameters are counted.
 
     Examples
     --------
@@ -240,6 +250,9 @@ def _row(name):
         model = getattr(models, name)()
     example = getattr(model, "example", None)
     given = INPUTS.get(name, IMAGENET) if example is None else example()
+    if name in NOT_RUN:
+        parameters = sum(p.size for p in model.parameters())
+        return Row(name, given, parameters, None, PUBLISHED[name])
     with np.errstate(all="ignore"):  # weights that were not drawn give NaN here and there
         found = summary(model, given, depth=0)
     shape = given if example is None else given[0].shape

@@ -12,7 +12,7 @@ from minivis.autograd import Tensor
 from minivis.backend import namespace
 from minivis.dtypes import widened
 
-__all__ = ["point_position_code", "stability_score"]
+__all__ = ["point_position_code", "points_in_picture", "stability_score"]
 
 
 def point_position_code(points, size, gaussian):
@@ -70,8 +70,44 @@ def point_position_code(points, size, gaussian):
     xp = namespace(points)
     points = points.astype("float64" if points.dtype.kind != "f" else widened(points).dtype)
     shares = (points + 0.5) / xp.asarray([width, height], points.dtype)  # (..., 2), 0 to 1
-    angles = 2 * math.pi * ((2 * shares - 1).astype(gaussian.dtype) @ gaussian)  # (..., D / 2)
+    angles = 2 * math.pi * ops.matmul((2 * shares - 1).astype(gaussian.dtype), gaussian)  # (..., D / 2)
     return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1).astype(dtype)
+
+
+def points_in_picture(points, photo, picture):
+    """Points or boxes in pixels of a photo, in pixels of the picture that was made of it by resizing.
+
+    Parameters
+    ----------
+    points : ndarray, shape (..., 2) or (..., 4)
+        x, y of points, or x0, y0, x1, y1 of boxes.
+    photo, picture : (int, int)
+        Height and width of the photo, and of the picture: ``model.preprocess.new_size(*photo)``.
+
+    Returns
+    -------
+    ndarray of the same shape
+        Scaled as in the authors' code, which does not heed half pixels. Integers become float64.
+
+    Raises
+    ------
+    ValueError
+        If the last axis has neither 2 nor 4 numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> points_in_picture(np.array([100, 30]), (60, 200), (300, 1000))
+    array([500., 150.])
+    """
+    if points.ndim < 1 or points.shape[-1] not in (2, 4):
+        raise ValueError(
+            f"points_in_picture: points must be (..., 2) or boxes (..., 4) (points: {tuple(points.shape)})"
+        )
+    scale = [picture[1] / photo[1], picture[0] / photo[0]] * (points.shape[-1] // 2)
+    dtype = points.dtype if points.dtype.kind == "f" else "float64"
+    wide = widened(points.astype(dtype))
+    return (wide * namespace(points).asarray(scale, wide.dtype)).astype(dtype)
 
 
 def stability_score(logits, offset=1.0):
