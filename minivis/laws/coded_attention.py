@@ -28,6 +28,12 @@ def _coded_attention(x, context, x_codes, context_codes):
     return _answer(x + x_codes, context + context_codes, context, x), None
 
 
+def _answer_of(case):
+    """The right answer in float64."""
+    given = (case[name].astype(np.float64) for name in ("x", "context", "x_codes", "context_codes"))
+    return _coded_attention(*given)[0]
+
+
 coded_attention = Family(
     "coded_attention",
     _coded_attention,
@@ -46,34 +52,40 @@ def _call(draw, lead=(), N=2, M=3, D=4, scale=1.0):
     }
 
 
-def _without_codes(draw, **sizes_of):
-    case = _call(draw, **sizes_of)
-    return {**case, "x_codes": 0 * case["x_codes"], "context_codes": 0 * case["context_codes"]}
-
-
 def _one_to_attend_to(draw):
-    return _call(draw, M=1)
-
-
-def _alike(draw):
-    """Nothing is asked for: every score is 0."""
-    case = _without_codes(draw)
+    case = _call(draw, M=1)
     return {**case, "x": 0 * case["x"]}
 
 
-def _asking_by_codes(draw):
-    """The scores come from the codes alone, on one side."""
+def _all_alike(draw):
+    """Every vector of the context is the same: what is attended to does not depend on the scores."""
     case = _call(draw)
+    alike = np.repeat(case["context"][:1], len(case["context"]), axis=0)
+    return {
+        **case,
+        "context": alike,
+        "x_codes": 0 * case["x_codes"],
+        "context_codes": 0 * case["context_codes"],
+    }
+
+
+def _asking_by_codes(draw):
+    """The scores come from the codes of those who ask."""
+    case = _call(draw, M=4)
     return {**case, "x": 0 * case["x"], "context_codes": 0 * case["context_codes"]}
 
 
 def _asked_by_codes(draw):
-    case = _call(draw)
-    return {**case, "context": np.round(case["context"]) + 1, "x_codes": 0 * case["x_codes"]}
+    """The codes of the context are its last numbers, which rise, and all others are 0."""
+    case = _call(draw, M=4)
+    case["x"][:, -1] = choose(draw, 1.5, -1.5, 2.0)
+    case["context_codes"] *= 0
+    case["context_codes"][:, -1] = np.arange(4) - 1.5
+    return {**case, "x_codes": 0 * case["x_codes"]}
 
 
 def _large(draw):
-    return _call(draw, scale=40.0)
+    return _call(draw, scale=80.0)
 
 
 def _leading(draw):
@@ -137,66 +149,91 @@ def _by_their_number(x, context, x_codes, context_codes):
     return _answer(x + x_codes, context + context_codes, context, x, scale=context.shape[-2])
 
 
-for _name, _sentence, _inputs, _equation, _hint, _mutant in (
-    (
-        "codes are not handed on",
-        "Where there is a single vector to attend to, it is added as it is: without its code.",
-        _one_to_attend_to,
-        r"M = 1 \;\Rightarrow\; y_i = x_i + z_1",
-        "The codes belong into the scores: softmax(...) @ context, not @ (context + context_codes).",
-        _codes_in_values,
-    ),
-    (
-        "x is kept",
-        "Where all scores are equal, the mean of the context is added to x.",
-        _alike,
-        r"s = 0 \;\Rightarrow\; y_i = x_i + \tfrac 1 M \sum_j z_j",
-        "Begin the result with x: a residual sum. The softmax is over the vectors that are asked, the last axis.",
-        _over_queries,
-    ),
-    (
-        "the asking side has codes",
-        "The codes of x decide what it attends to, even where x is 0.",
-        _asking_by_codes,
-        r"x = 0,\ d = 0 \;\Rightarrow\; s_{ij} = \tfrac{c_i \cdot z_j}{\sqrt D}",
-        "Add x_codes to x before the product.",
-        _asks_without,
-    ),
-    (
-        "the asked side has codes",
-        "The codes of the context decide which of its vectors is attended to.",
-        _asked_by_codes,
-        r"c = 0 \;\Rightarrow\; s_{ij} = \tfrac{x_i \cdot (z_j + d_j)}{\sqrt D}",
-        "Add context_codes to the context before the product.",
-        _keys_without,
-    ),
-    (
-        "large scores",
-        "Scores in the thousands give finite answers.",
-        _large,
-        r"\mathrm{softmax}(s) = \mathrm{softmax}(s - \max s)",
-        "Subtract the largest score of each row before exp.",
-        _overflowing,
-    ),
-    (
-        "each picture by itself",
-        "Axes before the last two are independent of each other.",
-        _leading,
-        r"y_{b i} = x_{b i} + \dots z_{b j}",
-        "Swap the last two axes, np.swapaxes(a, -1, -2): .T turns all of them around.",
-        _first_of_many,
-    ),
-):
-    coded_attention.agrees(
-        _name,
-        _sentence,
-        value=True,
-        inputs=_inputs,
-        equation=_equation,
-        slide=SLIDE,
-        hint=_hint,
-        mutant=_mutant,
+coded_attention.agrees(
+    "codes are not handed on",
+    "Where there is a single vector to attend to, it is added as it is: without its code.",
+    value=True,
+    inputs=_one_to_attend_to,
+    equation=r"M = 1 \;\Rightarrow\; y_i = x_i + z_1",
+    slide=SLIDE,
+    hint="The codes belong into the scores: softmax(...) @ context, not @ (context + context_codes).",
+    mutant=_codes_in_values,
+)
+coded_attention.agrees(
+    "x is kept",
+    "Where all vectors of the context are equal, x grows by this vector.",
+    value=True,
+    inputs=_all_alike,
+    equation=r"z_j = z \;\Rightarrow\; y_i = x_i + z",
+    slide=SLIDE,
+    hint="Begin the result with x: a residual sum.",
+    mutant=_no_sum,
+)
+coded_attention.agrees(
+    "the asking side has codes",
+    "The codes of x decide what it attends to, even where x is 0.",
+    value=True,
+    inputs=_asking_by_codes,
+    equation=r"x = 0,\ d = 0 \;\Rightarrow\; s_{ij} = \tfrac{c_i \cdot z_j}{\sqrt D}",
+    slide=SLIDE,
+    hint="Add x_codes to x before the product.",
+    mutant=_asks_without,
+)
+
+
+@coded_attention.law(
+    "the asked side has codes",
+    inputs=_asked_by_codes,
+    equation=r"c = 0 \;\Rightarrow\; s_{ij} = \tfrac{x_i \cdot (z_j + d_j)}{\sqrt D}",
+    slide=SLIDE,
+    hint="Add context_codes to the context before the product.",
+    mutant=_keys_without,
+    right_too=False,
+)
+def _asked(f, case):
+    """The codes of the context decide which of its vectors is attended to."""
+    plain = case.replace(context_codes=0 * case["context_codes"])
+    right = [_answer_of(one)[:, :-1] for one in (case, plain)]
+    difference = f(case)[:, :-1].astype(np.float64) - f(plain)[:, :-1]
+    compare(difference, right[0] - right[1], atol=2e-5, what="What the codes of the context change")
+
+
+@coded_attention.law(
+    "large scores",
+    inputs=_large,
+    equation=r"\mathrm{softmax}(s) = \mathrm{softmax}(s - \max s)",
+    slide=SLIDE,
+    hint="Subtract the largest score of each row before exp.",
+    mutant=_overflowing,
+    right_too=False,
+)
+def _finite(f, case):
+    """Scores in the thousands give finite answers."""
+    with np.errstate(all="ignore"):
+        found = f(case)
+    compare(
+        np.isfinite(found).astype(float),
+        np.ones(found.shape),
+        what="Where the answer is finite (1) or not (0)",
     )
+
+
+@coded_attention.law(
+    "each picture by itself",
+    inputs=_leading,
+    equation=r"y_{b i} = x_{b i} + \dots z_{b j}",
+    slide=SLIDE,
+    hint="Swap the last two axes, np.swapaxes(a, -1, -2): .T turns all of them around.",
+    mutant=_first_of_many,
+    right_too=False,
+)
+def _apart(f, case):
+    """Pictures in one call are answered as in two calls."""
+    names = ("x", "context", "x_codes", "context_codes")
+    together = f(case)
+    for number in range(len(together)):
+        alone = f(case.replace(**{name: case[name][number] for name in names}))
+        compare(together[number], alone.astype(np.float64), what=f"Picture {number} in a call with others")
 
 
 @coded_attention.law(

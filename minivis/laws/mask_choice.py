@@ -5,13 +5,14 @@ Not here: the losses of masks (masks.py).
 
 import numpy as np
 
+from minivis.laws.judging.candidate import compare
 from minivis.laws.judging.inputs import choose, generator, integer
 from minivis.laws.judging.manners import every_family
 from minivis.laws.judging.registry import Family
 from minivis.laws.judging.value_laws import values
 
 SLIDE = "A/92-sam-output-tokens"
-COST = r"L = \frac 1 P \sum_p \min_m \ell_{pm} + \frac{1}{P M} \sum_{p, m} (\hat u_{pm} - u_{pm})^2"
+PARTS = ("The cost in training", "The mean IoU of the masks that are shown")
 SHOWN = r"U = \frac 1 P \sum_p u_{p m^*}, \quad m^* = \arg\max_m \hat u_{pm}"
 
 
@@ -25,6 +26,17 @@ def _squares(estimates, ious):
 
 def _by_estimate(losses, estimates, ious):
     return ious[np.arange(len(ious)), estimates.argmax(axis=1)].mean()
+
+
+def _one_of_both(f, case, part):
+    """Compare the cost, part 0, or the IoU of what is shown, part 1."""
+    given = (case[name].astype(np.float64) for name in ("losses", "estimates", "ious"))
+    compare(
+        f(case).ravel()[part : part + 1],
+        _mask_choice(*given)[0][part : part + 1],
+        atol=2e-5,
+        what=PARTS[part],
+    )
 
 
 def _changed(
@@ -63,8 +75,8 @@ def _call(draw, P=2, M=3):
     return {"losses": _distinct(draw, (P, M)) / 4, "estimates": shares[0], "ious": shares[1]}
 
 
-def _right_estimates(draw):
-    case = _call(draw, P=3)
+def _right_estimates(draw, P=1, M=3):
+    case = _call(draw, P, M)
     return {**case, "estimates": case["ious"].copy()}
 
 
@@ -77,19 +89,21 @@ def _nothing_lost(draw):
 def _misleading(draw):
     """The mask with the highest estimate has neither the least loss nor the highest IoU."""
     return {
-        "losses": np.float32([[1, 3, 2], [4, 1, 2]]) / integer(draw, 1, 4),
-        "estimates": np.float32([[0.2, 0.9, 0.5], [0.75, 0.25, 0.5]]),
-        "ious": np.float32([[0.5, 0.25, 0.75], [0.125, 0.5, 0.25]]) / choose(draw, 1, 2),
+        "losses": np.float32([[1, 3, 2]]) / integer(draw, 1, 4),
+        "estimates": np.float32([[0.25, 0.875, 0.5]]),
+        "ious": np.float32([[0.5, 0.25, 0.75]]) / choose(draw, 1, 2),
     }
 
 
 def _equal_estimates(draw):
+    """The first mask is the best one."""
     case = _call(draw)
-    return {**case, "estimates": np.full((2, 3), choose(draw, 0.5, 0.25), np.float32)}
+    estimates = np.full((2, 3), choose(draw, 0.5, 0.25), np.float32)
+    return {**case, "estimates": estimates, "ious": -np.sort(-case["ious"], axis=1)}
 
 
 def _one_mask(draw):
-    return _call(draw, P=integer(draw, 1, 3), M=1)
+    return _right_estimates(draw, integer(draw, 2, 3), 1)
 
 
 def _any_shape(draw):
@@ -117,16 +131,18 @@ _shows_estimate = _changed(shown=lambda losses, e, u: e.max(axis=1).mean())
 _shows_last = _changed(shown=lambda losses, e, u: u[np.arange(len(u)), -1 - e[:, ::-1].argmax(axis=1)].mean())
 _one_for_all = _changed(shown=lambda losses, e, u: u[:, e.mean(axis=0).argmax()].mean())
 
-for _name, _sentence, _inputs, _equation, _hint, _mutant in (
+for _part, _name, _sentence, _inputs, _equation, _hint, _mutant in (
     (
-        "the least loss of each prompt",
-        "With right estimates the cost is the mean over the prompts of their least losses.",
+        0,
+        "the least loss",
+        "With right estimates a prompt costs the least of its losses.",
         _right_estimates,
-        r"\hat u = u \;\Rightarrow\; L = \tfrac 1 P \sum_p \min_m \ell_{pm}",
+        r"P = 1,\ \hat u = u \;\Rightarrow\; L = \min_m \ell_m",
         "losses.min(axis=1) is the least of each prompt; then the mean over the prompts.",
         _mean_loss,
     ),
     (
+        0,
         "all estimates learn",
         "Where nothing is lost, the cost is the mean squared error of all estimates.",
         _nothing_lost,
@@ -135,6 +151,7 @@ for _name, _sentence, _inputs, _equation, _hint, _mutant in (
         _of_the_best,
     ),
     (
+        1,
         "shown by the estimate",
         "The mask with the highest estimate is shown, even if another one is better.",
         _misleading,
@@ -143,6 +160,7 @@ for _name, _sentence, _inputs, _equation, _hint, _mutant in (
         _shows_best,
     ),
     (
+        1,
         "of equal estimates the first",
         "Of equal estimates the first mask is shown.",
         _equal_estimates,
@@ -151,26 +169,34 @@ for _name, _sentence, _inputs, _equation, _hint, _mutant in (
         _shows_last,
     ),
     (
+        0,
         "a single mask",
-        "With one mask for each prompt there is nothing to choose.",
+        "With one mask for each prompt, and right estimates, the cost is the mean of the losses.",
         _one_mask,
-        r"M = 1 \;\Rightarrow\; L = \tfrac 1 P \sum_p \big(\ell_p + (\hat u_p - u_p)^2\big)",
+        r"M = 1,\ \hat u = u \;\Rightarrow\; L = \tfrac 1 P \sum_p \ell_p",
         "The mean over the prompts, also if there is one mask: a sum grows with P.",
         _summed,
     ),
 ):
-    mask_choice.agrees(
+    mask_choice.law(
         _name,
-        _sentence,
-        value=True,
+        sentence=_sentence,
         inputs=_inputs,
         equation=_equation,
         slide=SLIDE,
         hint=_hint,
         mutant=_mutant,
-    )
+        value=True,
+        right_too=False,
+    )(lambda f, case, part=_part: _one_of_both(f, case, part))
 
-every_family(mask_choice, inputs=_call, shapes=_any_shape)
+every_family(
+    mask_choice,
+    inputs=_call,
+    shapes=_any_shape,
+    wrong_shape=lambda *args: _mask_choice(*args)[0][None],
+    shape_hint="Two numbers in one array: shape (2,), without further axes.",
+)
 values(
     mask_choice,
     simplest=lambda draw: _call(draw, 1, 2),

@@ -141,7 +141,7 @@ award(
     choose,
     {
         "the simplest form": 2,
-        "the least loss of each prompt": 2,
+        "the least loss": 2,
         "all estimates learn": 1,
         "shown by the estimate": 2,
         ### BEGIN HIDDEN TESTS
