@@ -19,7 +19,8 @@ from minivis.data.pixels import as_bytes
 from minivis.vision.automatic_masks import masks_in_photo
 from minivis.viz.boxes import draw_image
 from minivis.viz.masks import paint_masks
-from minivis.viz.style import BLACK, GREEN, SKY, VERMILION, array, blank, figure, label
+from minivis.viz.prompts import CLICKS
+from minivis.viz.style import BLACK, SKY, array, blank, figure, label
 
 __all__ = ["ClickSegmenter", "click_segmenter"]
 
@@ -51,7 +52,12 @@ class ClickSegmenter:
 
     Examples
     --------
-    See `click_segmenter`.
+    >>> from minivis import load
+    >>> from minivis.data import shapes
+    >>> segmenter = ClickSegmenter(load("sam-shapes"), shapes.scene(4).image)
+    >>> segmenter.click(30.5, 40.5)
+    >>> segmenter.prompts, segmenter.masks.shape
+    ([(30.5, 40.5, 1)], (3, 64, 64))
     """
 
     def __init__(self, model, image, prepare=None):
@@ -180,7 +186,7 @@ class ClickSegmenter:
         -------
         Figure
         """
-        legend = " Green dots lie on the object, red crosses do not, and the white frame is a box."
+        legend = " A green star lies on the object, a red cross beside it; the white frame is a box."
         fig, axes = _empty(self.says + legend)
         self._draw(axes)
         return fig
@@ -348,8 +354,8 @@ def _mark(ax, prompt):
             )
         return
     x, y, kind = prompt
-    look = {"marker": "o", "color": GREEN} if kind else {"marker": "X", "color": VERMILION}
-    ax.plot([x], [y], markersize=9, markeredgecolor="white", markeredgewidth=1.4, **look)
+    marker, colour, area = CLICKS[kind]
+    ax.scatter([x], [y], s=area, c=colour, marker=marker, edgecolors="white", linewidths=1.0, zorder=5)
 
 
 def _far(press, release):
@@ -417,9 +423,11 @@ def click_segmenter(model, image, point=None, box=None, prepare=None):
 
     Examples
     --------
-    >>> from minivis.models import SAM
-    >>> SAM
-    <class '...SAM'>
+    >>> from minivis import load
+    >>> from minivis.data import shapes
+    >>> segmenter = click_segmenter(load("sam-shapes"), shapes.scene(4).image, box=(10, 12, 40, 30))
+    >>> segmenter.mask.shape, segmenter.says[:20]
+    ((64, 64), '1 box. One mask: the')
     """
     segmenter = ClickSegmenter(model, image, prepare)
     if point is not None:
