@@ -10,6 +10,7 @@ from minivis.data import digits, shapes
 from minivis.files import as_path, read_json
 from minivis.models.faster_rcnn import FasterRCNN
 from minivis.models.lenet import LeNet5
+from minivis.models.sam import SAM
 from minivis.pretrained.preprocess import Preprocess
 
 __all__ = ["load_ready"]
@@ -80,12 +81,15 @@ def _digits(model):
 
 def _shapes(model):
     """Generated scenes: the colours are not normalised."""
+    model.preprocess = Preprocess(size=(shapes.SIZE, shapes.SIZE))
+    if isinstance(model, SAM):  # it names nothing
+        model.labels, model.things = {}, []
+        return
     K = model.config["num_classes"]
     first = int(isinstance(model, FasterRCNN))  # its class 0 is the background
     names = shapes.CLASSES[: K - first]
     model.labels = dict(enumerate(["background", *names][1 - first :]))
     model.things = [name in shapes.THINGS for name in model.labels.values()]
-    model.preprocess = Preprocess(size=(shapes.SIZE, shapes.SIZE))
 
 
 # recipes whose output is neither classes nor boxes nor segments

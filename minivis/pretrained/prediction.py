@@ -3,15 +3,19 @@
 Not here: the models, the preprocessing of photos (preprocess.py), the drawing (viz/).
 """
 
+import functools
 from pathlib import Path
+
+import numpy as np
 
 from minivis.autograd import Tensor, no_grad
 from minivis.data.images import read_image
 from minivis.files import as_path
-from minivis.models import CLIP, MAE, YOLO, ViViT, YOLOv2
+from minivis.models import CLIP, MAE, SAM, YOLO, ViViT, YOLOv2
 from minivis.pretrained import postprocess
 from minivis.pretrained.folder import CONFIG, from_pretrained, read_json
 from minivis.pretrained.own import load_ready
+from minivis.vision import automatic_masks
 
 __all__ = ["predict"]
 
@@ -35,7 +39,8 @@ def predict(source, photo, out=None, threshold=None, things=None):
     out : str or path, optional
         The picture to write. The default is the photo's name with ``-predicted.png`` at the end, in the current folder.
     threshold : float, optional
-        Minimal score of a box or mask. The default is 0.7 for boxes, 0.85 for DETR's masks and 0.8 for Mask2Former's.
+        Minimal score of a box or mask. The default is 0.7 for boxes, 0.85 for DETR's masks, 0.8 for Mask2Former's and 0.88
+        for the IoU that a SAM expects of a mask. A SAM is asked about a grid of points.
     things : list of str, optional
         Names or numbers of the classes that are things, for a panoptic model for which this is unknown.
 
@@ -68,7 +73,7 @@ def predict(source, photo, out=None, threshold=None, things=None):
     if things is not None:
         model.things = postprocess.things_of(model.labels, things)
     batch = model.preprocess(image)
-    output = run_model(source, model, batch)
+    output = run_model(source, model, batch, image.shape[1:], threshold)
     lines, figure = describe(model, output, image, threshold, batch.shape[2:])
     print(*lines, sep="\n")
     figure.save(out)
@@ -85,9 +90,17 @@ def load(source):
     return from_pretrained(folder, dtype="float32") if published else load_ready(source)
 
 
-def run_model(source, model, batch):
-    """The model's output for a preprocessed photo. Raise a clear error if model and preprocessing do not fit together."""
+def run_model(source, model, batch, photo=None, threshold=None):
+    """The model's output for a preprocessed photo. Raise a clear error if model and preprocessing do not fit together.
+
+    ``photo`` is the height and width of the photo itself. A SAM answers with a list of `FoundMask`.
+    """
     answer = model.detect if isinstance(model, YOLO | YOLOv2) else model  # YOLO itself returns its grid
+    if isinstance(model, SAM):
+        picture = model.preprocess.new_size(*photo)
+        options = {} if threshold is None else {"iou": threshold}
+        options["side"] = min(32, *model.prompt_encoder.grid)  # a small picture needs fewer points
+        answer = functools.partial(automatic_masks, model, picture=picture, photo=photo, **options)
     try:
         with no_grad():
             return answer(batch)
@@ -102,6 +115,8 @@ def describe(model, output, image, threshold=None, size=None):
 
     ``size`` is the height and width of the photo as the model read it; a list of dicts has its boxes in these pixels.
     """
+    if isinstance(model, SAM):
+        return _without_prompts(output, image)
     found_in_list = isinstance(output, list) and isinstance(output[0], dict)
     if not model.labels or (isinstance(output, list) and not found_in_list):
         raise ValueError(
@@ -175,3 +190,18 @@ def _segments(labels, things, output, image, threshold):
         name = labels.get(segment["category_id"], str(segment["category_id"]))
         lines.append(f"{segment['score']:.3f}  {name}  {100 * segment['area'] / ids.size:.1f} % of the photo")
     return lines, viz.panoptic_on_image(image, ids, segments, labels, size=8)
+
+
+def _without_prompts(found, image):
+    """What a SAM found by itself: masks without names. Small ones are drawn over large ones."""
+    from minivis import viz
+
+    lines = [_counted(found, "thing", "things") + " without a name"]
+    for one in found:
+        x0, y0, x1, y1 = (round(float(x)) for x in one.box)
+        share = 100 * one.area / one.mask.size
+        lines.append(f"{one.iou:.3f}  {share:.1f} % of the photo, from ({x0}, {y0}) to ({x1}, {y1})")
+    order = sorted(range(len(found)), key=lambda i: -found[i].area)
+    masks = np.array([found[i].mask for i in order], bool).reshape(-1, *image.shape[1:])
+    caption = "Each colour is a mask that the model is sure of, among its answers to a grid of points. Masks have no names."
+    return lines, viz.masks_on_image(image, masks, size=8, caption=caption)

@@ -172,6 +172,8 @@ PREPROCESSORS = {
     "convnext": {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 16}, "crop_pct": 0.875, **COLOURS},
     "mask2former": {"image_processor_type": "Mask2FormerImageProcessor", "size": {"max_height": 24, "max_width": 24},
                     "size_divisor": 8, **COLOURS},
+    "sam": {"image_processor_type": "SamImageProcessor", "size": {"longest_edge": 40}, "pad_size": {"height": 40, "width": 40},
+            **COLOURS},
     "timm": {"input_size": [3, 16, 16], "interpolation": "bicubic", "crop_pct": 0.9, "crop_mode": "center",
              "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
 }  # fmt: skip

@@ -4,9 +4,12 @@ Written with transformers 4.57.6 and Pillow 12, seed 0, from the repository's ro
 python -m tests.pretrained.make_preprocess_fixtures
 """
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
+
+from tests.parity.make_torchvision_fixtures import torchvision_models
 
 FILE = Path(__file__).parent / "preprocess.safetensors"
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
@@ -60,6 +63,13 @@ ROWS = {
         "resample": 2,
         **IMAGENET,
     },
+    "sam": {
+        "image_processor_type": "SamImageProcessor",
+        "size": {"longest_edge": 24},
+        "pad_size": {"height": 24, "width": 24},
+        "resample": 2,
+        **IMAGENET,
+    },
     "nothing at all": {
         "image_processor_type": "ViTImageProcessor",
         "size": {"height": 5, "width": 5},
@@ -79,6 +89,8 @@ def photo(height, width):
 
 def theirs(settings, height, width):
     """What transformers makes of a photo, (3, H', W')."""
+    with contextlib.suppress(ImportError):  # SAM's processor imports it where it is there
+        torchvision_models()
     import transformers
 
     kind = settings.get("image_processor_type") or settings["feature_extractor_type"]
