@@ -168,9 +168,9 @@ print(f"50 clicks: {encoding + 50 * answering:.0f} ms, instead of {50 * (encodin
 # cells with 256 channels. Any network with such an output would do. SAM takes a plain ViT that was trained as a masked
 # autoencoder (chapter [09](09_masked_modelling.ipynb)) and changes two things.
 #
-# **Windows.** Attention among 4096 tokens has $4096^2$ products in each head. So most blocks attend in windows of
-# $14 \times 14$ tokens, as in chapter [10](10_swin.ipynb), but without a shift. Four blocks attend to the whole picture; they are what joins the
-# windows. As 64 is not a multiple of 14, zeros are added up to 70, which makes 25 windows.
+# **Windows.** Attention among 4096 tokens has $4096^2$ products in each head. So most blocks attend in windows of $14 \times
+# 14$ tokens, as in chapter [10](10_swin.ipynb), but without a shift. Four blocks attend to the whole picture; they are what
+# joins the windows. As 64 is not a multiple of 14, zeros are added up to 70, which makes 25 windows.
 
 # %% tags=["slide:A/87-sam-image-encoder"]
 tokens = (1024 // 16) ** 2
@@ -319,8 +319,8 @@ np.testing.assert_allclose((loops**2).sum(axis=1), 32)
 
 # %% [markdown]
 # How does a token know what lies near it? Attention compares by products. The product of two codes is a sum of
-# $\cos\bigl(2\pi\,(p - p') G_k\bigr)$ over all waves: it depends only on the difference of the two points, is largest for the same point, and falls off in
-# every direction. Here is the product of one point's code with those of all pixels.
+# $\cos\bigl(2\pi\,(p - p') G_k\bigr)$ over all waves: it depends only on the difference of the two points, is largest for the
+# same point, and falls off in every direction. Here is the product of one point's code with those of all pixels.
 
 # %%
 y, x = np.mgrid[:64, :64]
@@ -342,10 +342,11 @@ viz.heatmap(
 
 # %% [markdown]
 # Now the **types**. To the code of a point a learned vector is added: one for *on the object*, another for *not on it*. A
-# **box** becomes two tokens, its upper left and its lower right corner, with two further vectors. So the network can tell which
-# corner is which: a box whose corners are exchanged is another question. When there are points and no box, one more token says so; it has
-# no position. A **text** is read by the text encoder of CLIP (chapter [12](12_clip.ipynb)); here that of `clip-shapes`, and a learned linear
-# map brings its 64 numbers to the width. (The published SAM models take no texts: the paper reports on that model, but it was not published.)
+# **box** becomes two tokens, its upper left and its lower right corner, with two further vectors. So the network can tell
+# which corner is which: a box whose corners are exchanged is another question. When there are points and no box, one more
+# token says so; it has no position. A **text** is read by the text encoder of CLIP (chapter [12](12_clip.ipynb)); here that
+# of `clip-shapes`, and a learned linear map brings its 64 numbers to the width. (The published SAM models take no texts: the
+# paper reports on that model, but it was not published.)
 
 # %% tags=["slide:A/88-sam-prompt-encoder"]
 encoder = model.prompt_encoder
@@ -384,11 +385,11 @@ print("the order of the points does not matter: tokens are a set")
 # %% [markdown]
 # ## A mask as a prompt
 #
-# Slide `A/89-sam-mask-prompt`. A mask of four times the embedding's size is shrunk by convolutions: two with kernels of
-# $2 \times 2$ and a stride of 2, each followed by a norm and GELU, and one of $1 \times 1$ to the width. The result is added to the embedding,
-# $Y' = Y + Y_m$. Without a mask, a learned default is added. (The slide gives the default as a map of $H \times W \times C$. In the
-# published code it is **one vector** of $C$ numbers, the same for all cells. And there are two convolutions of $2 \times 2$, not
-# one.)
+# Slide `A/89-sam-mask-prompt`. A mask of four times the embedding's size is shrunk by convolutions: two with kernels of $2
+# \times 2$ and a stride of 2, each followed by a norm and GELU, and one of $1 \times 1$ to the width. The result is added to
+# the embedding, $Y' = Y + Y_m$. Without a mask, a learned default is added. (The slide gives the default as a map of $H
+# \times W \times C$. In the published code it is **one vector** of $C$ numbers, the same for all cells. And there are two
+# convolutions of $2 \times 2$, not one.)
 
 # %% tags=["slide:A/89-sam-mask-prompt"]
 mask = rng.standard_normal((1, 1, 1, 64, 64)).astype(np.float32)
@@ -411,15 +412,16 @@ print("without a mask:", nothing.shape, "one vector for all cells")
 # ## The mask decoder: four steps, both ways
 #
 # Slides `A/90-sam-mask-decoder` and `A/91-sam-decoder-layer`. Tokens and picture meet in the decoder. It is a transformer
-# decoder that was changed in one point: the picture is changed as well. A layer has four steps, each with a residual sum and a norm:
+# decoder that was changed in one point: the picture is changed as well. A layer has four steps, each with a residual sum and
+# a norm:
 #
 # 1. The tokens attend to each other.
 # 2. The tokens attend to the picture: what is there, where the prompt points?
 # 3. An MLP changes each token.
 # 4. The *picture* attends to the tokens: is this cell meant?
 #
-# Without step 4 the cells would never know the question. The position codes of cells and prompts are added to queries and keys in every
-# attention, not only at the beginning. Here are the four steps from parts, next to the library's layer.
+# Without step 4 the cells would never know the question. The position codes of cells and prompts are added to queries and
+# keys in every attention, not only at the beginning. Here are the four steps from parts, next to the library's layer.
 
 
 # %% tags=["slide:A/91-sam-decoder-layer"]
@@ -446,8 +448,8 @@ print("four steps from parts give what the layer gives:", [found.shape for found
 
 # %% [markdown]
 # (The first layer is an exception: its tokens *are* still their own codes, so nothing is added in step 1, and step 1 has no
-# residual sum.) After two layers the tokens look at the picture once more. Then the embedding is enlarged four times by two transposed
-# convolutions. Where do the tokens look? We record the attention of the last layer.
+# residual sum.) After two layers the tokens look at the picture once more. Then the embedding is enlarged four times by two
+# transposed convolutions. Where do the tokens look? We record the attention of the last layer.
 
 # %% tags=["slide:A/90-sam-mask-decoder"]
 with mv.no_grad(), mv.nn.looking(model) as seen:
@@ -470,13 +472,13 @@ viz.attention_maps(
 # %% [markdown]
 # ## Output tokens, and what a mask is made of
 #
-# Slide `A/92-sam-output-tokens`. Which tokens become masks? Some *learned* tokens join those of the prompt, as the class token does in
-# ViT. The slide counts three. In the published code they are **five**: one for the estimates of the IoU, one for the mask if only
-# one is wanted, and three for three masks.
+# Slide `A/92-sam-output-tokens`. Which tokens become masks? Some *learned* tokens join those of the prompt, as the class
+# token does in ViT. The slide counts three. In the published code they are **five**: one for the estimates of the IoU, one
+# for the mask if only one is wanted, and three for three masks.
 #
-# How does a token of 64 numbers become a mask? A small MLP of its own makes a vector $v_i$ of it, and the mask is the product of this vector with
-# the enlarged embedding $F$ at each pixel, $M_i(x, y) = v_i \cdot F(x, y)$. Such an MLP, whose output is used as weights, is a *hypernetwork*.
-# A mask is thus a linear classifier of pixels, made for one question.
+# How does a token of 64 numbers become a mask? A small MLP of its own makes a vector $v_i$ of it, and the mask is the product
+# of this vector with the enlarged embedding $F$ at each pixel, $M_i(x, y) = v_i \cdot F(x, y)$. Such an MLP, whose output is
+# used as weights, is a *hypernetwork*. A mask is thus a linear classifier of pixels, made for one question.
 
 # %% tags=["slide:A/92-sam-output-tokens"]
 decoder = model.mask_decoder
@@ -502,14 +504,14 @@ print("each mask is one vector times", pixels.shape[1], "enlarged maps")
 # %% [markdown]
 # ### Why three?
 #
-# A click on a shirt may mean the shirt, or the person. **One** prompt can have several right answers. A network that must give
-# one answer learns a compromise: where half of the training says *in the mask* and the other half *not in it*, the loss is
-# least at a probability of one half. So SAM gives three masks for a click, and in training **only the one with the least loss learns**.
-# The others may specialise in something else.
+# A click on a shirt may mean the shirt, or the person. **One** prompt can have several right answers. A network that must
+# give one answer learns a compromise: where half of the training says *in the mask* and the other half *not in it*, the loss
+# is least at a probability of one half. So SAM gives three masks for a click, and in training **only the one with the least
+# loss learns**. The others may specialise in something else.
 #
 # A small demonstration without any network. A click on a disc sometimes means the disc ($r < 3$), sometimes the larger disc
-# around it ($r < 6$). We fit pixels directly: one mask; then three masks of which the best one learns. At the start all three are nearly
-# alike, or they differ: one is small, one undecided, one large.
+# around it ($r < 6$). We fit pixels directly: one mask; then three masks of which the best one learns. At the start all three
+# are nearly alike, or they differ: one is small, one undecided, one large.
 
 # %%
 radius = np.hypot(*(np.mgrid[:16, :16] - 7.5))
@@ -553,12 +555,12 @@ viz.images(
 )
 
 # %% [markdown]
-# The least of several losses *allows* masks to differ; it does not force them to. In the published model each of the three tends to be a whole thing, a part, or
-# a part of a part.
+# The least of several losses *allows* masks to differ; it does not force them to. In the published model each of the three
+# tends to be a whole thing, a part, or a part of a part.
 
 # %% [markdown]
-# At use nobody knows the loss. Therefore the decoder also **estimates** the IoU of each of its masks, and the mask with the highest estimate is
-# taken. How good is this choice? We ask `sam-shapes` about all objects of 60 scenes with one click each.
+# At use nobody knows the loss. Therefore the decoder also **estimates** the IoU of each of its masks, and the mask with the
+# highest estimate is taken. How good is this choice? We ask `sam-shapes` about all objects of 60 scenes with one click each.
 
 # %% tags=["slide:A/92-sam-output-tokens"]
 pairs = [(s, k) for s in (drawn.scene(i) for i in range(60)) for k in range(len(s.labels))]
@@ -582,19 +584,19 @@ assert true.max(axis=1).mean() >= by_estimate.mean() > true.mean() - 0.02 and to
 # %% [markdown]
 # ## The loss: focal, dice, and the error of an estimate
 #
-# Slide `A/93-sam-losses`. The loss of a mask is 20 times the *focal loss* plus the *dice loss*; to this the squared error of the estimated IoU
-# is added, with a weight of 1:
+# Slide `A/93-sam-losses`. The loss of a mask is 20 times the *focal loss* plus the *dice loss*; to this the squared error of
+# the estimated IoU is added, with a weight of 1:
 #
 # $$L = \min_m \bigl( 20\, \ell^{(m)}_{focal} + \ell^{(m)}_{dice} \bigr) + (\hat u - u)^2 .$$
 #
-# Both losses of masks answer the same difficulty: an object may have only 2 % of the pixels, and then the answer *nothing* is right for
-# 98 %. With $p$ the predicted probability, $y$ the truth (0 or 1) and $p_t$ the probability of what is true,
+# Both losses of masks answer the same difficulty: an object may have only 2 % of the pixels, and then the answer *nothing* is
+# right for 98 %. With $p$ the predicted probability, $y$ the truth (0 or 1) and $p_t$ the probability of what is true,
 #
 # $$\ell_{focal} = -\frac{1}{HW} \sum \alpha_t (1 - p_t)^2 \log p_t, \qquad
 #   \ell_{dice} = 1 - \frac{2 \sum p\, y + 1}{\sum p + \sum y + 1} .$$
 #
-# The focal loss turns down pixels that are easy, and $\alpha_t$ is 0.25 on the object and 0.75 elsewhere. The dice loss looks at the overlap alone, whatever the
-# size of the picture.
+# The focal loss turns down pixels that are easy, and $\alpha_t$ is 0.25 on the object and 0.75 elsewhere. The dice loss looks
+# at the overlap alone, whatever the size of the picture.
 
 
 # %% tags=["slide:A/93-sam-losses"]
@@ -632,9 +634,9 @@ print(
 # %% [markdown]
 # ### Why small models start otherwise
 #
-# The ratio of 20 to 1 was found for a network that had already learned to see, with over a billion masks. Look at what both losses say at the very
-# beginning, when all probabilities are one half, about an object with 5 % of the pixels. A logit of the object is pulled up, all others
-# are pushed down. Which is stronger in sum?
+# The ratio of 20 to 1 was found for a network that had already learned to see, with over a billion masks. Look at what both
+# losses say at the very beginning, when all probabilities are one half, about an object with 5 % of the pixels. A logit of
+# the object is pulled up, all others are pushed down. Which is stronger in sum?
 
 # %%
 truth = np.zeros((64, 64), bool)
@@ -655,10 +657,11 @@ for name, loss in (
 assert pulls["focal"][1] / pulls["focal"][0] > pulls["cross-entropy"][1] / pulls["cross-entropy"][0]
 
 # %% [markdown]
-# The push down is much the stronger one. As long as the network cannot tell the object from the rest, all logits move together, and they move down: the
-# mask becomes empty. Then the focal loss calls nearly all pixels easy, and hardly anything moves. So for `sam-shapes` two things were chosen
-# differently: cross-entropy and dice with the same weight, and an image encoder that had already learned to name pixels. What did each of them do? The study
-# `sam_losses` trained all four combinations, 200 steps each, with two seeds.
+# The push down is much the stronger one. As long as the network cannot tell the object from the rest, all logits move
+# together, and they move down: the mask becomes empty. Then the focal loss calls nearly all pixels easy, and hardly anything
+# moves. So for `sam-shapes` two things were chosen differently: cross-entropy and dice with the same weight, and an image
+# encoder that had already learned to name pixels. What did each of them do? The study `sam_losses` trained all four
+# combinations, 200 steps each, with two seeds.
 
 # %%
 from minivis.recipes import sam_losses
@@ -675,14 +678,16 @@ viz.dots(
 )
 
 # %% [markdown]
-# Read the printed table beside the figure: an IoU near 0 together with many empty masks is a network that paints nothing. How much is due to the loss, and how much to the start, is
-# the difference between the rows; two seeds show roughly how far chance goes.
+# Read the printed table beside the figure: an IoU near 0 together with many empty masks is a network that paints nothing. How
+# much is due to the loss, and how much to the start, is the difference between the rows; two seeds show roughly how far
+# chance goes.
 #
 # ## A decoder of your own
 #
-# Now we write the part that answers, and train it. The trunk is that of `sam-shapes` and stays as it is: it has learned to name pixels and was then trained with SAM. We use only its two
-# maps, the finer one and the enlarged coarser one, computed once for all pictures. Everything behind is new: the prompt's tokens,
-# two layers with four steps, three masks and their estimates.
+# Now we write the part that answers, and train it. The trunk is that of `sam-shapes` and stays as it is: it has learned to
+# name pixels and was then trained with SAM. We use only its two maps, the finer one and the enlarged coarser one, computed
+# once for all pictures. Everything behind is new: the prompt's tokens, two layers with four steps, three masks and their
+# estimates.
 
 
 # %%
@@ -828,11 +833,12 @@ viz.prompted_masks(
 # %% [markdown]
 # ## Training with clicks, round by round
 #
-# The prompts of the training are simulated. For each object the first prompt is a click, drawn uniformly on it, or its box with
-# noise of a tenth of its sides. Then the mask is compared with the truth, and the **next click** is drawn from what is wrong: on a part
-# that is missing (*on the object*) or on one too many (*not on it*). The last mask goes in as a mask prompt. The paper has eleven
-# rounds; `sam-shapes` was trained with three. Only the first click gets three masks: with more prompts it is clear what is meant, and the single-mask
-# token answers. Here are such rounds on a held-out scene, with each click on the wrong pixel that is farthest from the border of its region.
+# The prompts of the training are simulated. For each object the first prompt is a click, drawn uniformly on it, or its box
+# with noise of a tenth of its sides. Then the mask is compared with the truth, and the **next click** is drawn from what is
+# wrong: on a part that is missing (*on the object*) or on one too many (*not on it*). The last mask goes in as a mask prompt.
+# The paper has eleven rounds; `sam-shapes` was trained with three. Only the first click gets three masks: with more prompts
+# it is clear what is meant, and the single-mask token answers. Here are such rounds on a held-out scene, with each click on
+# the wrong pixel that is farthest from the border of its region.
 
 
 # %%
@@ -862,9 +868,9 @@ viz.prompted_masks(
 )
 
 # %% [markdown]
-# What is a click more worth on the whole? These figures were measured on all objects of 500 held-out scenes, and are in the model's
-# card. Beside them stand three simple ways, which need no training: the region of similar colour around the click, all pixels of the
-# box, and the ellipse in the box.
+# What is a click more worth on the whole? These figures were measured on all objects of 500 held-out scenes, and are in the
+# model's card. Beside them stand three simple ways, which need no training: the region of similar colour around the click,
+# all pixels of the box, and the ellipse in the box.
 
 # %%
 card = mv.storage.read_json(mv.storage.PACKAGED / "sam-shapes" / "card.json")["on 500 held-out scenes"]
@@ -895,23 +901,25 @@ viz.curves(
 )
 
 # %% [markdown]
-# One click is clearly better than the simple ways, and a box is better than a click. The second click helps, and the third hardly. Why? The embedding has
-# cells of $4 \times 4$ pixels, and masks are drawn from it: what is left after two clicks is mostly the edge, which no click can move. So small objects,
-# which are nearly all edge, are worst. The paper's model gains more from each click: its pictures have 1024 pixels and its things have parts.
+# One click is clearly better than the simple ways, and a box is better than a click. The second click helps, and the third
+# hardly. Why? The embedding has cells of $4 \times 4$ pixels, and masks are drawn from it: what is left after two clicks is
+# mostly the edge, which no click can move. So small objects, which are nearly all edge, are worst. The paper's model gains
+# more from each click: its pictures have 1024 pixels and its things have parts.
 #
-# A phrase is the weakest prompt: it does not say where. The decoder has to find the object by its colour, texture and shape, and nothing in the two
-# layers was made for searching.
+# A phrase is the weakest prompt: it does not say where. The decoder has to find the object by its colour, texture and shape,
+# and nothing in the two layers was made for searching.
 #
 # ## Masks without a question
 #
-# What if nobody asks? Then the program asks, everywhere: it clicks on each point of a regular grid and keeps the masks that pass three tests. The
-# *estimated IoU* must be high. The mask must be **stable**: if the threshold of the logits is moved from 0 up to 1 and down to -1, the mask should hardly
-# change,
+# What if nobody asks? Then the program asks, everywhere: it clicks on each point of a regular grid and keeps the masks that
+# pass three tests. The *estimated IoU* must be high. The mask must be **stable**: if the threshold of the logits is moved
+# from 0 up to 1 and down to -1, the mask should hardly change,
 #
 # $$s = \frac{\#\{(x, y) : l > 1\}}{\#\{(x, y) : l > -1\}} .$$
 #
-# And of masks with nearly the same box one stays (non-maximum suppression, chapter [14](14_detection.ipynb)). In this way the authors made the 1.1 billion masks on which the published SAM was
-# trained: the model, corrected by people at first, labelled the pictures for its next training.
+# And of masks with nearly the same box one stays (non-maximum suppression, chapter [14](14_detection.ipynb)). In this way the
+# authors made the 1.1 billion masks on which the published SAM was trained: the model, corrected by people at first, labelled
+# the pictures for its next training.
 
 
 # %%
@@ -943,9 +951,10 @@ viz.masks_on_images(
 # %% [markdown]
 # ## Click yourself
 #
-# Run the next cell, then click. A click is a point *on the object*; with the shift key it is one that is *not on it*. Press, move and release to draw a
-# box. The picture is embedded once; each answer takes a few milliseconds. On the right are the three masks and what the model expects of each; click
-# on one of them to choose it. (Without a running kernel you see the answer to one click.)
+# Run the next cell, then click. A click is a point *on the object*; with the shift key it is one that is *not on it*. Press,
+# move and release to draw a box. The picture is embedded once; each answer takes a few milliseconds. On the right are the
+# three masks and what the model expects of each; click on one of them to choose it. (Without a running kernel you see the
+# answer to one click.)
 
 # %%
 seen = drawn.scene(11)
@@ -953,22 +962,24 @@ x, y = mv.vision.central_click(seen.masks[0])
 viz.click_segmenter(model, seen.image, point=(x + 0.5, y + 0.5))
 
 # %% [markdown]
-# Now a photograph. Write the path of one of yours instead of the flower, or press *own photo* above. It is scaled so that its longer
-# side fits the 64 pixels of this model. Do not expect much: the model has only seen generated shapes.
+# Now a photograph. Write the path of one of yours instead of the flower, or press *own photo* above. It is scaled so that its
+# longer side fits the 64 pixels of this model. Do not expect much: the model has only seen generated shapes.
 
 # %%
 photo = mv.data.photos.flower()  # or "path/of/your/photo.jpg"
 viz.click_segmenter(model, photo, point=(250, 160))
 
 # %% [markdown]
-# A published model can be used in the same way, on photographs as large as you like. Fetch it in a shell, `minivis fetch facebook/sam-vit-base`, and
-# load it with `mv.from_pretrained("facebook/sam-vit-base")`. It sees pictures from which a mean was subtracted: give `click_segmenter` a function `prepare` that does the same.
+# A published model can be used in the same way, on photographs as large as you like. Fetch it in a shell, `minivis fetch
+# facebook/sam-vit-base`, and load it with `mv.from_pretrained("facebook/sam-vit-base")`. It sees pictures from which a mean
+# was subtracted: give `click_segmenter` a function `prepare` that does the same.
 #
 # ## From pictures to pipes
 #
-# What does one do with such a model in a factory? The deck's example is the inspection of pipes. A small CNN finds *where* the pipe is, a box; SAM makes the mask
-# from the box. Only the CNN has to learn from pictures of pipes, and for it boxes are enough: nobody has to draw masks. Pictures of pipes are not
-# public, so here are generated ones. First the CNN: it learns to return the box, from 320 pictures.
+# What does one do with such a model in a factory? The deck's example is the inspection of pipes. A small CNN finds *where*
+# the pipe is, a box; SAM makes the mask from the box. Only the CNN has to learn from pictures of pipes, and for it boxes are
+# enough: nobody has to draw masks. Pictures of pipes are not public, so here are generated ones. First the CNN: it learns to
+# return the box, from 320 pictures.
 
 
 # %%
@@ -1022,8 +1033,8 @@ print(f"box IoU on new pictures: {overlaps.mean():.2f}; always the mean box: ", 
 print(f"{np.diag(mv.vision.box_iou(mean_box, new_boxes)).mean():.2f}")
 
 # %% [markdown]
-# Then SAM: the box is the prompt, and the mask follows. `sam-shapes` has never seen a pipe. For comparison stand the mask from the *true* box, the whole box taken
-# for the mask, and the mask from one click in the middle of the pipe.
+# Then SAM: the box is the prompt, and the mask follows. `sam-shapes` has never seen a pipe. For comparison stand the mask
+# from the *true* box, the whole box taken for the mask, and the mask from one click in the middle of the pipe.
 
 
 # %%
@@ -1075,15 +1086,15 @@ print(
 print(f"pipes, which it had never seen: from the CNN's box {list(pipe_iou.values())[0]:.2f}")
 
 # %% [markdown]
-# **Confirmed** in the small: a picture is embedded once, and every prompt is answered from the same embedding. With several masks for one click
-# the best of them is better than the one that is chosen, so there is something to choose; and the estimates choose better than chance. A model that was trained on
-# simulated clicks answers the real ones of the widget.
+# **Confirmed** in the small: a picture is embedded once, and every prompt is answered from the same embedding. With several
+# masks for one click the best of them is better than the one that is chosen, so there is something to choose; and the
+# estimates choose better than chance. A model that was trained on simulated clicks answers the real ones of the widget.
 #
-# **Different**: more than two clicks add little here. The loss with the ratio of 20 to 1 is not a good start for a small model. Our embedding costs about as much as an answer, so that
-# keeping it matters less.
+# **Different**: more than two clicks add little here. The loss with the ratio of 20 to 1 is not a good start for a small
+# model. Our embedding costs about as much as an answer, so that keeping it matters less.
 #
-# **Not tested**: that SAM segments things of a kind that it has not seen. Our objects are six shapes, all known from the training. The pipes are one hint: their
-# masks from a box are compared above with the box itself.
+# **Not tested**: that SAM segments things of a kind that it has not seen. Our objects are six shapes, all known from the
+# training. The pipes are one hint: their masks from a box are compared above with the box itself.
 
 # %% [markdown]
 # ## Exercises
@@ -1266,9 +1277,11 @@ passed = claims(
 # ## What to take away
 #
 # - SAM answers questions. The picture is embedded once; each prompt costs only the light decoder.
-# - Points, boxes and texts become tokens, masks become maps. A position is coded by random waves, whose products fall off with the distance.
+# - Points, boxes and texts become tokens, masks become maps. A position is coded by random waves, whose products fall off
+#   with the distance.
 # - In a two-way layer tokens look at the picture, and the picture looks at the tokens.
-# - A mask is the product of one vector with every pixel. One click gets three, because it can mean several things; the one with the least loss learns.
+# - A mask is the product of one vector with every pixel. One click gets three, because it can mean several things; the one
+#   with the least loss learns.
 # - The model estimates the IoU of its own masks: this chooses among them, and sorts out masks that nobody asked for.
 # - The next click comes from the error. So a model is trained for the way in which it is used.
 #
