@@ -61,13 +61,8 @@ def write_notebook(folder):
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "clicks.ipynb")
 
 
-@contextlib.contextmanager
-def serving(folder):
-    """JupyterLab for a folder, with settings of its own; gives its address and stops it in the end."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    token = secrets.token_hex(16)
+def how_to_serve(folder, port, token):
+    """The command that starts JupyterLab, and its environment."""
     options = {
         "ServerApp.root_dir": folder, "ServerApp.port": port, "ServerApp.ip": "127.0.0.1", "ServerApp.open_browser": False,
         "IdentityProvider.token": token, "ServerApp.allow_root": True, "LabApp.expose_app_in_browser": True,
@@ -83,13 +78,19 @@ def serving(folder):
     )
     own = {place: str(folder / place.lower()) for place in places}
     environment = {**os.environ, **own, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in options.items())]
+    return command, environment
+
+
+@contextlib.contextmanager
+def serving(folder):
+    """JupyterLab for a folder, with settings of its own; gives its address and stops it in the end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = secrets.token_hex(16)
+    command, environment = how_to_serve(folder, port, token)
     with open(folder / "server.log", "wb") as log:
-        command = [
-            sys.executable,
-            "-m",
-            "jupyterlab",
-            *(f"--{name}={value}" for name, value in options.items()),
-        ]
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
         try:
             until(

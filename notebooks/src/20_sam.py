@@ -225,6 +225,7 @@ def relative_bias(q, down, right, height, width):
     return np.einsum("id,ijd->ij", q, down[rows]) + np.einsum("id,ijd->ij", q, right[columns])
 
 
+# %% tags=["slide:A/87-sam-image-encoder"]
 block = mv.models.SAMImageEncoder(
     12, 4, width=8, depth=1, heads=2, out_width=4, window=0, whole=(0,), rng=rng
 )
@@ -533,6 +534,7 @@ def fit(start, steps=300):
     return 1 / (1 + np.exp(-logits.data))
 
 
+# %%
 one, alike, apart = fit([0]), fit([0, 0, 0]), fit([-2, 0, 2])
 ring = (radius >= 3) & (radius < 6)
 assert 0.2 < one[0][ring].mean() < 0.8 and apart[0][ring].mean() < 0.1 and apart[1][ring].mean() > 0.9
@@ -620,6 +622,7 @@ def dice_loops(logits, truth):
     return 1 - (2 * overlap + 1) / (both + 1)
 
 
+# %% tags=["slide:A/93-sam-losses"]
 logits, truth = rng.normal(0, 2, (3, 6, 7)), rng.random((6, 7)) < 0.3
 losses = [20 * focal_loops(m, truth) + dice_loops(m, truth) for m in logits]
 estimates = np.array([0.2, 0.5, 0.9])
@@ -757,6 +760,7 @@ def trunk_maps(scenes):
     return np.concatenate(found)
 
 
+# %%
 lessons = [shapes.Scenes(320, "train").scene(i) for i in range(320)]
 tests = [drawn.scene(i) for i in range(60, 100)]
 lesson_maps, test_maps = trunk_maps(lessons), trunk_maps(tests)
@@ -796,6 +800,7 @@ def train(net, steps, batch=24, seed=0):
     return losses
 
 
+# %%
 own = ClickToMask(lesson_maps.shape[1])
 print("before: by the estimate {:.2f}, best of three {:.2f}".format(*test_iou(own)))
 losses = train(own, 400)
@@ -886,6 +891,8 @@ kinds = {
 }
 for kind, names in kinds.items():
     print(kind, *(f"    {name:32} {card[name]:.3f}" for name in names), sep="\n")
+
+# %%
 clicks = [1, 2, 3, 5]
 viz.curves(
     {"sam-shapes": (clicks, [card[f"{n} click{'s' * (n > 1)}"] for n in clicks])},
@@ -1002,6 +1009,7 @@ class BoxFinder(mv.nn.Module):
         return ops.sigmoid(self.head(x.reshape(len(x), -1)))
 
 
+# %%
 from minivis.data.pipes import Pipes
 
 pipes, unseen = Pipes(320, "train"), Pipes(60, "held-out")
@@ -1219,11 +1227,7 @@ def depth(mask):
     return distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
 
 
-# %% tags=["exercise:next-click"]
-def my_next_click(found, truth): ...  # your lines here
-
-
-# %% tags=["check:next-click"]
+# %% tags=["setup"]
 object_ = np.zeros((12, 16), bool)
 object_[2:9, 3:12] = True
 part, shifted = object_.copy(), np.roll(object_, 3, axis=1)
@@ -1232,6 +1236,11 @@ too_much = object_.copy()
 too_much[8:12, 0:9] = True
 
 
+# %% tags=["exercise:next-click"]
+def my_next_click(found, truth): ...  # your lines here
+
+
+# %% tags=["check:next-click"]
 def click_of(found):
     """What is returned, as plain numbers."""
     (x, y), kind = my_next_click(found, object_)
