@@ -1242,7 +1242,6 @@ def my_next_click(found, truth): ...  # your lines here
 
 # %% tags=["check:next-click"]
 def click_of(found):
-    """What is returned, as plain numbers."""
     (x, y), kind = my_next_click(found, object_)
     return int(x), int(y), int(kind)
 
