@@ -304,7 +304,8 @@ class Controls:
         self.canvas.draw_idle()
 
     def _release(self, event):
-        begun, self.pressed, self.frame = self.pressed, None, None
+        begun = self.pressed
+        self.pressed = self.frame = None
         if begun is None:
             return
         start = self._within(begun)
@@ -333,9 +334,8 @@ def _canvas(fig):
     from ipympl.backend_nbagg import Canvas, FigureManager
 
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # ipympl 0.10 passes an argument too many to traitlets
+        # ipympl 0.10 passes an argument too many to traitlets
+        warnings.simplefilter("ignore", DeprecationWarning)
         canvas = Canvas(fig)
         FigureManager(canvas, 0)
     canvas.toolbar_visible = canvas.header_visible = canvas.footer_visible = False

@@ -11,7 +11,8 @@ from minivis import losses
 
 def test_it_is_what_sam_loss_makes_of_masks():
     rng = np.random.default_rng(0)
-    masks, truth = rng.normal(size=(1, 5, 3, 6, 7)), rng.random((1, 5, 6, 7)) < 0.4
+    masks = rng.normal(size=(1, 5, 3, 6, 7))
+    truth = rng.random((1, 5, 6, 7)) < 0.4
     estimates = rng.random((1, 5, 3))
     rows = [
         (m[None, None, None], t[None, None]) for ms, t in zip(masks[0], truth[0], strict=True) for m in ms

@@ -81,9 +81,8 @@ def test_prompts_add_up_and_the_chosen_mask_goes_into_the_next_question():
     first, second = model.asked
     assert first["many"] and not second["many"] and len(segmenter.iou) == 1 and segmenter.chosen == 0
     assert second["point_labels"].tolist() == [[[1, 0]]] and second["points"].shape == (1, 1, 2, 2)
-    assert (
-        second["masks"].shape == (1, 1, 1, SIDE, SIDE) and (second["masks"] > 0).sum() < 20
-    )  # the smallest disc
+    assert second["masks"].shape == (1, 1, 1, SIDE, SIDE)
+    assert (second["masks"] > 0).sum() < 20  # the smallest disc
     segmenter.draw_box(30, 20, 10, 4)
     segmenter.draw_box(9, 4, 30, 20)
     assert model.asked[-1]["boxes"].tolist() == [[[9, 4, 30, 20]]]
