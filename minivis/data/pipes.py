@@ -13,18 +13,10 @@ from minivis.data.shapes import BLOCK, SPLITS
 __all__ = ["Pipe", "Pipes", "pipe"]
 
 SIZE = 64
-GROUNDS = (
-    (0.45, 0.36, 0.27),
-    (0.55, 0.50, 0.42),
-    (0.38, 0.40, 0.33),
-    (0.62, 0.52, 0.36),
-)  # earth, gravel, moss, sand
-PAINTS = (
-    (0.55, 0.60, 0.66),
-    (0.25, 0.45, 0.72),
-    (0.75, 0.30, 0.22),
-    (0.85, 0.75, 0.30),
-)  # steel, and three paints
+# earth, gravel, moss, sand
+GROUNDS = ((0.45, 0.36, 0.27), (0.55, 0.50, 0.42), (0.38, 0.40, 0.33), (0.62, 0.52, 0.36))
+# steel, and three paints
+PAINTS = ((0.55, 0.60, 0.66), (0.25, 0.45, 0.72), (0.75, 0.30, 0.22), (0.85, 0.75, 0.30))
 RUST = (0.50, 0.25, 0.12)
 
 
@@ -152,8 +144,8 @@ def _blotches(rng, cells, height, width):
     corners = rng.normal(size=(cells + 1, cells + 1))
     rows, columns = (np.linspace(0, cells, side, endpoint=False) for side in (height, width))
     top, left = rows.astype(int), columns.astype(int)
-    y, x = (rows - top)[:, None], (columns - left)[None]
-    y, x = (part * part * (3 - 2 * part) for part in (y, x))  # without kinks at the corners
+    y, x = (part * part * (3 - 2 * part) for part in (rows - top, columns - left))  # no kinks at the corners
+    y = y[:, None]
     upper = corners[top][:, left] * (1 - x) + corners[top][:, left + 1] * x
     lower = corners[top + 1][:, left] * (1 - x) + corners[top + 1][:, left + 1] * x
     return 1.5 * (upper * (1 - y) + lower * y)
@@ -192,11 +184,13 @@ def _coordinates(corners, radius, height, width):
         t = (x - start[0]) * dx + (y - start[1]) * dy
         d = (y - start[1]) * dx - (x - start[0]) * dy
         nearer = (t >= 0) & (t <= length) & (np.abs(d) < np.abs(across))
-        across, along = np.where(nearer, d, across), np.where(nearer, before + t, along)
+        across = np.where(nearer, d, across)
+        along = np.where(nearer, before + t, along)
         before += length
     bend = np.hypot(x - corners[1][0], y - corners[1][1])  # the outside of a bend is round
     outside = ~(np.abs(across) <= radius) & (bend <= radius)
-    across, along = np.where(outside, bend, across), np.where(outside, before / 2, along)
+    across = np.where(outside, bend, across)
+    along = np.where(outside, before / 2, along)
     return across, along, np.abs(across) <= radius
 
 

@@ -78,8 +78,7 @@ def sam_loss(
     B, P, M = iou.shape
     xp = namespace(raw(masks))
     targets = xp.broadcast_to(raw(targets)[:, :, None], masks.shape)
-    rows = (B * P * M, -1)
-    logits, truth = widened(masks).reshape(rows), targets.reshape(rows)  # (B P M, H W)
+    logits, truth = (x.reshape(B * P * M, -1) for x in (widened(masks), targets))  # (B P M, H W)
     terms = {}
     if focal:
         terms["focal"] = sigmoid_focal_loss(logits, truth, reduction="none")

@@ -50,7 +50,11 @@ def results():
 
 
 def backbone(out):
-    """The backbone that has named pixels, for all trainings that start from one; a training of its own."""
+    """Train the backbone that names pixels, for all trainings that start from one; if it is there, only read it."""
+    _named_pixels(out)
+
+
+def _named_pixels(out):
     rng = np.random.default_rng(0)
     return _shapes.trunk(out, sam_shapes.TRUNK_STEPS, rng, True, 0, widths=sam_shapes.TRUNK_WIDTHS)[0]
 
@@ -59,7 +63,7 @@ def ask(out, seed, loss, named_pixels, rounds):
     """Train with one choice and measure."""
     rng = np.random.default_rng(seed)
     if named_pixels:
-        start = backbone(out)
+        start = _named_pixels(out)
     else:
         start = _shapes.small_backbone(rng, widths=sam_shapes.TRUNK_WIDTHS)
     model = sam_shapes.small_sam(start, rng)

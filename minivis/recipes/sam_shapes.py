@@ -34,12 +34,13 @@ __all__ = [
 ]
 
 STEPS = 2400
-PHRASE_STEPS = 1000  # of the second part of the training, in which every scene has a phrase
+PHRASE_STEPS = 1400  # of the second part of the training, in which every scene has a phrase
 TRUNK_STEPS = 1500
 TRUNK_WIDTHS = (32, 64)
 BATCH = 16  # scenes: each with a click on one object and a box around another
 TEXTS = 5  # and a phrase for so many of them
 ROUNDS = 3  # the first prompt, then two clicks on what is wrong
+PHRASE_ROUNDS = 2  # in the second part
 RATE = 1e-3  # the highest learning rate
 JITTER = 0.1  # of a box's sides: the standard deviation of its corners
 WEIGHTS = {"focal": 0.0, "dice": 2.0, "cross_entropy": 2.0, "every_estimate": True}
@@ -236,7 +237,8 @@ def prompt_loss(model, images, masks, clicks, boxes, rows, phrases, seed, rounds
         texts = phrase_features([PHRASES[number] for number in phrases])[:, None]  # (T, 1, E)
         starts.append((embedding[rows], {"texts": texts}, truth[rows, 2:]))
     corrected = seed % 2
-    total, count = 0.0, 0
+    total = 0.0
+    count = 0
     for embedded, prompt, objects in starts:
         turns = (rounds or ROUNDS) if ("points" in prompt) == corrected else 1
         for output in answers(model, embedded, prompt, objects, turns, rng):
@@ -401,7 +403,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
     seconds = {"backbone": before}
     parts = {
         "clicks": (Path(out) / "clicks", steps, TEXTS, ROUNDS),
-        "phrases": (Path(out), min(PHRASE_STEPS, steps), BATCH, 2),
+        "phrases": (Path(out), min(PHRASE_STEPS, steps), BATCH, PHRASE_ROUNDS),
     }
     for name, part in parts.items():
         seconds[name] = _train(model, *part, rng, seed, resume)

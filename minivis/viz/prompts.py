@@ -133,19 +133,22 @@ def mask_choices(image, prompt, masks, ious, truth=None, size=2.2, title=None, c
     >>> [ax.get_title() for ax in fig.axes]
     ['meant', 'IoU 1.00\\nestimate 0.70', 'IoU 0.12\\nestimate 0.20']
     """
-    masks, ious = array(masks, "masks") > 0, np.asarray(array(ious, "ious"), float)
+    masks = array(masks, "masks") > 0
+    ious = np.asarray(array(ious, "ious"), float)
     if masks.ndim != 3 or ious.shape != masks.shape[:1]:
         raise ValueError(
             f"mask_choices: masks must be (M, H, W) and ious (M,), got {masks.shape} and {ious.shape}"
         )
     order = np.argsort(-ious, kind="stable")
-    shown, estimates, titles = [masks[i] for i in order], [ious[i] for i in order], None
+    shown, estimates = ([values[i] for i in order] for values in (masks, ious))
+    titles = None
     if truth is not None:
         truth = _mask("mask_choices", truth, masks[0])
         either = [max(1, np.count_nonzero(mask | truth)) for mask in shown]
         true = [np.count_nonzero(mask & truth) / n for mask, n in zip(shown, either, strict=True)]
         titles = ["meant", *(f"IoU {value:.2f}" for value in true)]
-        shown, estimates = [truth, *shown], [None, *estimates]
+        shown = [truth, *shown]
+        estimates = [None, *estimates]
     options = {"titles": titles, "columns": len(shown), "size": size, "title": title, "caption": caption}
     return prompted_masks(image, [prompt] * len(shown), shown, estimates, **options)
 

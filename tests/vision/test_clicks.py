@@ -24,7 +24,8 @@ def depth(mask):
 
 def blob(height, width):
     y, x = np.mgrid[:height, :width]
-    middle, radius = RNG.uniform(0, (height, width)), RNG.uniform(2, 5)
+    middle = RNG.uniform(0, (height, width))
+    radius = RNG.uniform(2, 5)
     return np.hypot(y - middle[0], x - middle[1]) < radius
 
 
