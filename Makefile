@@ -63,6 +63,7 @@ book: $(BOOK_READY) ## build the book, book/_build/html/index.html; notebooks ru
 
 book-check: book ## look at every page of the book in a headless browser; BOOK_CHECK=static does without one
 	$(BIN)/python scripts/check_book.py
+	$(BIN)/python scripts/click_in_a_browser.py
 
 setup: $(READY) ## only set up .venv; PYTHON=python3.12 picks the Python that a new one is made with
 

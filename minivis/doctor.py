@@ -33,6 +33,7 @@ OPTIONAL = {
     "jupyterlab": ("jupyterlab", "the notebooks"),
     "ipykernel": ("ipykernel", "the notebooks"),
     "ipywidgets": ("ipywidgets", "sliders in the notebooks"),
+    "ipympl": ("ipympl", "clicks on pictures in the notebooks"),
     "scikit-learn": ("sklearn", "the handwritten digits and two photos"),
     "numba": ("numba", "compiled loops: training takes a quarter less time"),
 }

@@ -156,9 +156,10 @@ def compared(name, run):
     if name == "maskformer-shapes":
         return {"baselines, things are connected regions of a class": _of_pixels(run)}
     if name == "segmenter-shapes":
-        return {"beside": segmenter_shapes.baselines()}
+        return {"baselines, mIoU on the same scenes": segmenter_shapes.baselines()}
     if name == "setr-shapes":
-        return {"beside": {answer: round(value, 4) for answer, value in setr_shapes.baselines(run).items()}}
+        found = {answer: round(value, 4) for answer, value in setr_shapes.baselines(run).items()}
+        return {"baselines, mIoU on the same scenes": found}
     return {}
 
 

@@ -27,6 +27,7 @@ STUDIES = (
     "hidden_words",
     "maskformer_changes",
     "masking_ratio",
+    "sam_losses",
     "segmenter_choices",
     "setr_shapes",
     "vivit_variants",

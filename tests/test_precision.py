@@ -167,6 +167,7 @@ VISION = [
     Row("box_xyxy_to_cxcywh", uniform((9, 4), low=30_000, high=60_000), vision.box_xyxy_to_cxcywh),
     Row("boxes_to_masks", boxes(9), lambda b: vision.boxes_to_masks(b, 3, 4000), pulled=False),
     Row("clip_boxes", boxes(9), lambda b: vision.clip_boxes(b, 2500, 2300)),
+    Row("coded_attention", normal((2, 5, 6), (2, 7, 6), (2, 5, 6), (2, 7, 6)), vision.coded_attention),
     Row("crop_concat", normal((1, 2, 6, 5), (1, 3, 3, 3)), vision.crop_concat),
     Row("cyclic_shift", normal((1, 4, 6, 2)), lambda x: vision.cyclic_shift(x, (1, 2))),
     Row("detr_detections", also(normal((9, 4)), shares(9)), lambda z, b: [*vision.detr_detections(z, b).values()], pulled=False),
@@ -252,6 +253,7 @@ LOSSES = [
     Row("dice_loss", normal(PIXELS.shape, scale=3), lambda z: losses.dice_loss(z, PIXELS)),
     Row("dice_loss", normal(PIXELS.shape, scale=3), lambda z: losses.dice_loss(z, PIXELS, reduction="none")),
     Row("dino_loss", normal((12, 700), (8, 700), (700,)), lambda s, t, c: losses.dino_loss(s, t, c.data, crops=3)),
+    Row("mask_choice", uniform((40, 3), (40, 3), (40, 3)), losses.mask_choice, pulled=False),
     Row("update_centre", normal((700,), (8, 700)), losses.update_centre, pulled=False),
     Row("hinge_d", normal((3_000,), (2, 2_000)), losses.hinge_d),
     Row("hinge_g", normal((3_000,)), losses.hinge_g),
@@ -261,6 +263,7 @@ LOSSES = [
     Row("mlm_loss", normal((40, 50, 9)), lambda z: losses.mlm_loss(z, np.arange(2000).reshape(40, 50) % 9, np.arange(2000).reshape(40, 50) % 7 < 3)),
     Row("proposal_losses", normal((3_000,), (3_000, 4), (3_000, 4)), lambda z, d, t: list(losses.proposal_losses(z, d, np.arange(3_000) % 2, t))),
     Row("region_losses", normal((3_000, 3), (3_000, 3, 4), (3_000, 4)), lambda z, d, t: list(losses.region_losses(z, d, np.arange(3_000) % 3, t))),
+    Row("sam_loss", also(normal((2, 3, 3, 150, 150), scale=3), uniform((2, 3, 3))), lambda z, u: list(losses.sam_loss(z, u, PIXELS.reshape(-1)[:135_000].reshape(2, 3, 150, 150)).values())),
     Row("sample_points", normal((2, 3, 40, 2000)), lambda m: losses.sample_points(m, PLACES)),
     Row("sigmoid_focal_loss", normal(PIXELS.shape, scale=3), lambda z: losses.sigmoid_focal_loss(z, PIXELS)),
     Row("yolo_batch_loss", uniform((2, 5, 5, 13)), lambda p: losses.yolo_batch_loss(p, TARGETS)),
@@ -336,7 +339,7 @@ NN = [
 ]  # fmt: skip
 ROWS = {vision: VISION, losses: LOSSES, metrics: METRICS, optim: OPTIM, nn: NN}
 EXEMPT = {
-    "no floats: masks": ["mask_dice", "mask_iou", "masks_to_boxes", "rle_decode", "rle_encode", "padded_sine_position_code", "border_weights"],
+    "no floats: masks": ["mask_dice", "mask_iou", "masks_to_boxes", "rle_decode", "rle_encode", "padded_sine_position_code", "border_weights", "central_click", "next_click", "uniform_click"],
     "no floats: integers": ["balanced_sample", "id2rgb", "mask_tokens", "rgb2id", "PanopticQuality", "panoptic_quality", "class_iou", "confusion_matrix", "mean_iou", "segment_boxes"],
     "counts pixels, and rounding moves some across a threshold": ["FoundMask", "automatic_masks", "stability_score"],
     "no arrays": ["point_grid", "cell_centres", "crop_offsets", "field_of_view", "neighbour_mask", "relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups", "drop_path_rates", "survival_schedule", "sliding_windows", "cosine_schedule", "follow"],

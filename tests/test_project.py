@@ -51,10 +51,11 @@ CONFINED = {
     "safetensors": {"files", "train", "pretrained", "recipes"},
     "IPython": {"viz", "laws"},
     "ipywidgets": {"viz"},
+    "ipympl": {"viz"},
     **dict.fromkeys(["nbgrader", "nbconvert", "nbformat", "traitlets", "alembic", "bleach"], {"classroom"}),
 }
 ANYWHERE = {"numpy", "scipy"}
-ONLY_IN_FUNCTIONS = {"scipy", "cupy", "cupyx", "numba", "sklearn", "IPython", "ipywidgets", "threadpoolctl",
+ONLY_IN_FUNCTIONS = {"scipy", "cupy", "cupyx", "numba", "sklearn", "IPython", "ipywidgets", "ipympl", "threadpoolctl",
                      "nbgrader", "nbconvert", "nbformat", "traitlets", "alembic", "bleach", "huggingface_hub"}  # fmt: skip
 TOP_LEVEL_TOO = {
     ("fast.cuda", "cupy"),

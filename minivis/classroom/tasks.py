@@ -32,6 +32,7 @@ ORDER = (
     "unet",
     "segmenter",
     "masked-attention",
+    "sam",
 )
 
 

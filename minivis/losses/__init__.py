@@ -8,12 +8,14 @@ from minivis.losses.adversarial import *
 from minivis.losses.boxes import *
 from minivis.losses.contrastive import *
 from minivis.losses.detection import *
+from minivis.losses.mask_choice import *
 from minivis.losses.mask_classification import *
 from minivis.losses.mask_prediction import *
 from minivis.losses.masked_modelling import *
 from minivis.losses.masked_words import *
 from minivis.losses.masks import *
 from minivis.losses.points import *
+from minivis.losses.prompted_masks import *
 from minivis.losses.region_masks import *
 from minivis.losses.self_distillation import *
 from minivis.losses.set_prediction import *

@@ -178,14 +178,16 @@ class Segmenter(Module):
         y = self.decoder(patches)  # (B, K, N)
         y = y.reshape(*y.shape[:2], h, w)
         self.show(masks=lambda: y)
-        (H, W), (p, q) = images.shape[2:], self.patch_size
+        H, W = images.shape[2:]
+        p, q = self.patch_size
         y = ops.interpolate(y, (h * p, w * q), mode="bilinear")
         return y[:, :, :H, :W]  # (B, K, H, W)
 
     def patches(self, images):
         """The encoder's patch tokens (B, N, D) of padded images, and the (rows, columns) of patches."""
         images = as_images("Segmenter", images)
-        (H, W), (p, q) = images.shape[2:], self.patch_size
+        H, W = images.shape[2:]
+        p, q = self.patch_size
         below, right = -H % p, -W % q
         if below or right:
             images = ops.pad(images, ((0, 0), (0, 0), (0, below), (0, right)))

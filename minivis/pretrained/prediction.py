@@ -40,7 +40,8 @@ def predict(source, photo, out=None, threshold=None, things=None):
         The picture to write. The default is the photo's name with ``-predicted.png`` at the end, in the current folder.
     threshold : float, optional
         Minimal score of a box or mask. The default is 0.7 for boxes, 0.85 for DETR's masks, 0.8 for those of
-        MaskFormer and Mask2Former, and 0.88 for the IoU that a SAM expects of a mask. A SAM is asked about a grid of points.
+        MaskFormer and Mask2Former, and 0.88 for the IoU that a SAM expects of a mask (0.7 for a small SAM). A SAM is asked
+        about a grid of points.
     things : list of str, optional
         Names or numbers of the classes that are things, for a panoptic model for which this is unknown.
 
@@ -98,9 +99,11 @@ def run_model(source, model, batch, photo=None, threshold=None):
     answer = model.detect if isinstance(model, YOLO | YOLOv2) else model  # YOLO itself returns its grid
     if isinstance(model, SAM):
         picture = model.preprocess.new_size(*photo)
-        options = {} if threshold is None else {"iou": threshold}
-        options["side"] = min(32, *model.prompt_encoder.grid)  # a small picture needs fewer points
-        answer = functools.partial(automatic_masks, model, picture=picture, photo=photo, **options)
+        options = {"picture": picture, "photo": photo}
+        if min(model.prompt_encoder.grid) < 32:  # of a small picture the border is a larger part
+            options |= {"side": min(model.prompt_encoder.grid), "iou": 0.7, "stability": 0.9}
+        options |= {} if threshold is None else {"iou": threshold}
+        answer = functools.partial(automatic_masks, model, **options)
     try:
         with no_grad():
             return answer(batch)

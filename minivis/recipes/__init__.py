@@ -30,6 +30,7 @@ RECIPES = (
     "sagan-digits",
     "segmenter-shapes",
     "setr-shapes",
+    "sam-shapes",
     "swin-shapes",
     "unet-shapes",
     "vit-digits",

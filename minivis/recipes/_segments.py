@@ -141,10 +141,10 @@ def attended(model, count=100, split="held-out", share=0.9):
 
 def _with_groups(scene, patch_size):
     """The image, and for each patch 0 if most of it is a small thing, 1 if it is a large one, -1 otherwise."""
-    (p, q), (H, W) = patch_size, scene.semantic.shape
-    shares = scene.masks.reshape(len(scene.masks), H // p, p, W // q, q).mean(
-        axis=(2, 4)
-    )  # (n, rows, columns)
+    p, q = patch_size
+    H, W = scene.semantic.shape
+    parts = scene.masks.reshape(-1, H // p, p, W // q, q)
+    shares = parts.mean(axis=(2, 4))  # (n, rows, columns)
     pixels = scene.masks.sum(axis=(1, 2))
     thing = shares.argmax(axis=0)
     group = np.where(pixels <= SMALL, 0, np.where(pixels >= LARGE, 1, -1))[thing]

@@ -40,7 +40,7 @@ def small_maskformer(backbone, rng, **options):
         "pixel_encoder_depth": 1,
         "groups": 8,
         "dropout": 0.0,
-        "norm_first": True,  # with norms after the branches, things stay unfound for twice as many steps
+        "norm_first": True,  # in a trial of 300 steps, things were found earlier than with norms after the branches
         **options,
     }
     return MaskFormer(backbone, len(shapes.CLASSES), rng=rng, **options)

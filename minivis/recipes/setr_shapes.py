@@ -21,17 +21,7 @@ from minivis.recipes.fcn_shapes import measure_borders
 from minivis.train import fit
 from minivis.vision import sine_position_code
 
-__all__ = [
-    "CHOICES",
-    "about",
-    "backbone",
-    "baselines",
-    "measure",
-    "results",
-    "run",
-    "small_encoder",
-    "small_setr",
-]
+__all__ = ["CHOICES", "baselines", "results", "small_encoder", "small_setr"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 STEPS = 4000

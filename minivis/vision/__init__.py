@@ -9,6 +9,8 @@ from minivis.vision.anchors import *
 from minivis.vision.box_coding import *
 from minivis.vision.boxes import *
 from minivis.vision.class_masks import *
+from minivis.vision.clicks import *
+from minivis.vision.coded_attention import *
 from minivis.vision.cropping import *
 from minivis.vision.deformable_attention import *
 from minivis.vision.detections import *

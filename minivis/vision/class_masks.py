@@ -72,7 +72,8 @@ def mask_decoder(patches, classes, w_patch, w_class, gamma, beta, eps=1e-5):
 
 
 def _check(patches, classes, w_patch, w_class, gamma, beta):
-    B, D = patches.shape[0], patches.shape[-1]
+    B = patches.shape[0]
+    D = patches.shape[-1]
     K = classes.shape[1] if classes.ndim == 3 else None
     fits = (
         patches.ndim == 3

@@ -76,7 +76,8 @@ def sliding_window(model, images, window, stride):
 
 
 def _averaged(model, images, window, stride):
-    size, (h, w) = images.shape[2:], window
+    size = images.shape[2:]
+    h, w = window
     total = count = None
     rows, columns = (_starts(*along) for along in zip(size, window, stride, strict=True))
     for y in rows:

@@ -8,6 +8,7 @@ from minivis.viz.attention import *
 from minivis.viz.boxes import *
 from minivis.viz.charts import *
 from minivis.viz.classes import *
+from minivis.viz.click_segmenter import *
 from minivis.viz.computation_graph import *
 from minivis.viz.depth import *
 from minivis.viz.detection import *
@@ -25,6 +26,7 @@ from minivis.viz.masks import *
 from minivis.viz.matching import *
 from minivis.viz.model_drawing import *
 from minivis.viz.pictures import *
+from minivis.viz.prompts import *
 from minivis.viz.segmentation import *
 from minivis.viz.segmenter import *
 from minivis.viz.self_distillation import *

@@ -1328,4 +1328,4 @@ passed = claims(
 # - The loss is cross-entropy and dice at undecided points: small objects count, and memory does not grow with the
 #   resolution.
 #
-# Next: [21. Speed](21_speed.ipynb): why all this takes as long as it takes, and what can be done about it.
+# Next: [20. SAM](20_sam.ipynb), which is asked for a mask with a click.

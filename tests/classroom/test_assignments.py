@@ -14,7 +14,7 @@ from minivis.classroom import find, names
 from tests.classroom.making import grades, put, solved
 from tests.classroom.mistakes import ALL, MISTAKES
 
-SIX = {"boxes", "clip", "dino", "kernels", "mae", "residual", "segmenter", "unet"}
+SIX = {"boxes", "clip", "dino", "kernels", "mae", "residual", "sam", "segmenter", "unet"}
 
 
 @pytest.fixture(scope="module")

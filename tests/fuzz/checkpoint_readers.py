@@ -127,6 +127,8 @@ def published(name):
             "image_mean": [0.5] * 3,
             "image_std": [0.5] * 3,
         }
+        if name == "sam":  # of one size
+            settings = PREPROCESSORS["sam"]
         (folder / "preprocessor_config.json").write_text(json.dumps(settings))
 
     return Reader(f"from_pretrained {name}", seeds, lambda folder: mv.from_pretrained(folder))
@@ -295,6 +297,7 @@ READERS = [
     in_dialect("swin", "ms"),
     in_dialect("mask2former", "fb", num_attention_heads=2, things=[0]),
     in_dialect("maskformer", "fb", num_attention_heads=2, things=[0]),
+    in_dialect("sam", "fb", num_attention_heads=2),
     Reader("from_pretrained shards", shards, lambda folder: mv.from_pretrained(folder)),
     Reader("read_onnx", onnx_file, arrays_of_onnx),
     Reader("preprocessor_config.json", preprocessors, prepare),

@@ -186,6 +186,21 @@ def _stability_score(rng):
     return {"logits": logits, **_some(rng, offset=float(rng.choice([0.0, 0.5, 2.0, 1.0])))}
 
 
+def _coded_attention(rng):
+    lead = tuple(int(n) for n in rng.integers(1, 4, rng.integers(0, 3)))
+    N, M, D = (int(n) for n in rng.integers(1, 6, 3))
+    scale = rng.choice([0.5, 1, 4])
+    shapes = {"x": N, "context": M, "x_codes": N, "context_codes": M}
+    return {name: _numbers(rng, *lead, count, D, scale=scale) for name, count in shapes.items()}
+
+
+def _mask_choice(rng):
+    shape = rng.integers(1, 6, 2)
+    losses = np.abs(_numbers(rng, *shape, scale=rng.choice([0.3, 3])))
+    estimates, ious = (rng.random(shape).astype(np.float32) for _ in range(2))
+    return {"losses": losses, "estimates": estimates, "ious": ious}
+
+
 def _crop_concat(rng):
     B, C, D, h, w = rng.integers(1, 5, 5)
     H, W = (h, w) + rng.integers(0, 7, 2)
@@ -529,6 +544,8 @@ PLAIN = {
     "crop_concat": _crop_concat,
     "point_position_code": _point_position_code,
     "stability_score": _stability_score,
+    "coded_attention": _coded_attention,
+    "mask_choice": _mask_choice,
     "border_weights": _border_weights,
     "setr_pup_head": _setr_pup_head,
     "mla_fuse": _mla_fuse,

@@ -232,6 +232,32 @@ def stability_score(logits, offset=1.0):
     return score
 
 
+def coded_attention(x, context, x_codes, context_codes):
+    """One vector at a time, its weights from a list of scores."""
+    out = np.array(x, np.float64)
+    for at in np.ndindex(x.shape[:-1]):
+        one = (*at[:-1],)
+        scores = [
+            sum((a + c) * (b + d) for a, c, b, d in zip(x[at], x_codes[at], key, place, strict=True))
+            for key, place in zip(context[one], context_codes[one], strict=True)
+        ]
+        e = [math.exp((score - max(scores)) / math.sqrt(x.shape[-1])) for score in scores]
+        for weight, key in zip(e, context[one], strict=True):
+            out[at] += weight / sum(e) * key
+    return out
+
+
+def mask_choice(losses, estimates, ious):
+    """Prompt by prompt, with sorted lists."""
+    costs, errors, shown = [], [], []
+    for of_losses, of_estimates, of_ious in zip(losses, estimates, ious, strict=True):
+        costs.append(sorted(of_losses)[0])
+        errors += [(float(e) - float(u)) ** 2 for e, u in zip(of_estimates, of_ious, strict=True)]
+        best = sorted(range(len(of_ious)), key=lambda m, e=of_estimates: (-e[m], m))[0]
+        shown.append(of_ious[best])
+    return np.array([sum(costs) / len(costs) + sum(errors) / len(errors), sum(shown) / len(shown)])
+
+
 def bilinear_kernel(size):
     """Two boxes of the width of a pixel's cell, f wide each, laid over one another: their overlap is the kernel."""
     sides = []
@@ -662,6 +688,8 @@ THIRD = RIGHT | {
     "crop_concat": crop_concat,
     "point_position_code": point_position_code,
     "stability_score": stability_score,
+    "coded_attention": coded_attention,
+    "mask_choice": mask_choice,
     "border_weights": border_weights,
     "setr_pup_head": setr_pup_head,
     "mla_fuse": mla_fuse,

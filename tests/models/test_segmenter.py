@@ -40,7 +40,8 @@ AUTHORS = {
 def test_published_sizes(size):
     make = getattr(models, f"segmenter_{size}")
     with init.skip_init():
-        model, linear = make(), make(decoder="linear")
+        model = make()
+        linear = make(decoder="linear")
     assert (count(model.encoder), count(model.decoder)) == (ENCODERS[size], DECODERS[size])
     unused = 1000 * (model.class_tokens.shape[1] + 1)
     assert (count(model) + unused, count(linear) + unused) == AUTHORS[size]
@@ -162,8 +163,9 @@ def test_the_same_logits_and_gradients_on_a_device_and_in_half(device, decoder):
     assert small(decoder=decoder).to("float16")(IMAGES.astype(np.float16)).dtype == np.float16
 
 
-def test_it_learns_and_is_saved(tmp_path):
-    model = small(classes=3, prefix=False)
+@pytest.mark.parametrize("decoder, share", [("mask", 0.65), ("linear", 0.2)])
+def test_it_learns_and_is_saved(tmp_path, decoder, share):
+    model = small(classes=3, decoder=decoder, prefix=False)
     bright = np.array([[0, 1, 1], [1, 0, 0]], bool).repeat(4, axis=0).repeat(4, axis=1)  # (8, 12)
     x = np.where(bright, IMAGES + 2, IMAGES).astype(np.float32)
     target = np.stack([bright.astype(int)] * 2)
@@ -175,7 +177,7 @@ def test_it_learns_and_is_saved(tmp_path):
         loss.backward()
         optimiser.step()
         losses.append(float(loss))
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < share * losses[0]  # the scores of masks are bounded until gamma has grown
     mv.save(model.eval(), tmp_path)
     np.testing.assert_array_equal(mv.load(tmp_path)(x).numpy(), model(x).numpy())
 

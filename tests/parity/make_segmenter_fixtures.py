@@ -77,7 +77,9 @@ def our_names(name):
 
 def published_shapes(row):
     """The published names of a decoder's weights, and their shapes."""
-    D, hidden, K = row.width, 4 * row.width, row.classes
+    D = row.width
+    hidden = 4 * D
+    K = row.classes
     shapes = {"dec_proj.weight": (D, row.inputs), "dec_proj.bias": (D,), "cls_emb": (1, K, D)}
     shapes |= {"patch_proj.weight": (D, D), "classes_proj.weight": (D, D)}
     norms = {"decoder_norm": D, "mask_norm": K}
@@ -178,7 +180,8 @@ def _head():
 
         def __init__(self, in_channels, num_classes):
             super().__init__()
-            self.num_classes, self.conv_seg = num_classes, None
+            self.num_classes = num_classes
+            self.conv_seg = None
 
         def _transform_inputs(self, x):
             return x

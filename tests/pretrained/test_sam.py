@@ -5,13 +5,15 @@ Not here: what the published code computes (tests/parity), the published lists o
 
 import importlib.util
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 import minivis as mv
-from minivis import models
+from minivis import cli, models
 from minivis.nn import init
 from minivis.pretrained import Preprocess, sam
 from minivis.vision import masks_in_photo, points_in_picture
@@ -188,3 +190,23 @@ def test_the_published_sizes_are_those_of_the_files():
             pair = [getattr(models, name)(), sam.build({"model_type": "sam", "vision_config": config})]
         shapes = [[(n, p.shape) for n, p in model.named_parameters()] for model in pair]
         assert shapes[0] == shapes[1]
+
+
+def test_a_sam_of_the_scenes_shows_what_it_finds_by_itself(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    backbone = models.ResNet((1, 1), "basic", (8, 8), stem_width=8, num_classes=0, norm="group", rng=0)
+    parts = models.MapEncoder(backbone, 16, heads=2), models.PromptEncoder(16, 64, 16)
+    model = models.SAM(*parts, models.MaskDecoder(16, heads=2, mlp_width=16))
+    model.mask_decoder.iou_head.layers[-1].bias.data += 1  # sure of everything
+    for mlp in model.mask_decoder.mask_mlps:
+        mlp.layers[-1].bias.data *= 1e4
+    mv.save(model, "run")
+    Path("run/metrics.json").write_text('{"recipe": "sam-shapes"}')
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)).save("photo.png")
+    assert cli.main(["predict", "run", "photo.png"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        re.fullmatch(r"\d+ things? without a name", lines[0])
+        and int(lines[0].split()[0]) == len(lines) - 2 > 0
+    )
+    assert re.fullmatch(r"\d\.\d{3}  \d+\.\d % of the photo, from \(\d+, \d+\) to \(\d+, \d+\)", lines[1])

@@ -29,6 +29,7 @@ SHAPES = [
     "mask2former-shapes",
     "maskformer-shapes",
     "setr-shapes",
+    "segmenter-shapes",
     "swin-shapes",
     "yolo-shapes",
     "unet-shapes",
@@ -42,6 +43,7 @@ NAMES = sorted(
         "mlm-captions",
         "non-local-films",
         "sagan-digits",
+        "sam-shapes",
         "vivit-films",
     ]
 )
@@ -77,6 +79,8 @@ def test_the_names_are_those_of_the_files():
             "hidden-words",
             "maskformer-changes",
             "masking-ratio",
+            "segmenter-choices",
+            "sam-losses",
             "vivit-variants",
             "yolo-heads",
         ]

@@ -90,6 +90,6 @@ def test_a_choice_is_measured_once_and_kept(tmp_path, monkeypatch, short):
 
 def test_the_card_compares_with_simpler_answers():
     card = json.loads((storage.PACKAGED / "setr-shapes" / "card.json").read_text())
-    simpler = card["beside"]
+    simpler = card["baselines, mIoU on the same scenes"]
     assert set(simpler) == {"most frequent class", "the backbone and one linear layer"}
     assert max(simpler.values()) < card["on 500 held-out scenes"]["mIoU"]

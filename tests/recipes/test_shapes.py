@@ -27,8 +27,10 @@ AT_LEAST = {  # what the checkpoints reach on 500 held-out scenes, by the name o
     "unet-shapes": {"mIoU": 0.85},
 }
 NAMES = sorted(AT_LEAST)
+# Segmenter's first attention is not drawn: its positions and most of its queries and keys start alike
+ALIKE = {"segmenter-shapes": ("encoder.pos_embed", "attn.query.weight", "attn.key.weight")}
 # these may take half an hour, the others a quarter
-LONG = {"swin-shapes", "detr-shapes", "detr-panoptic-shapes", "mask2former-shapes"}
+LONG = {"swin-shapes", "detr-shapes", "detr-panoptic-shapes", "mask2former-shapes", "segmenter-shapes"}
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ def test_two_seeds_train_and_neither_loads(tmp_path, capsys, quick, monkeypatch,
             "it learns to name pixels, and that is where it begins"
         )
     for key, value in weights[1].items():
-        if value.ndim > 1:  # norms and biases start alike
+        if value.ndim > 1 and not key.endswith(ALIKE.get(name, ())):  # norms and biases start alike
             assert not np.array_equal(value, weights[2][key]), key
             assert np.abs(value - shipped[key]).mean() > 0.2 * np.abs(shipped[key]).mean(), key
 

@@ -21,7 +21,8 @@ def drawn(B=2, N=4, K=3, D=5):
 def test_two_classes_leave_only_the_order():
     first = np.array([0.9, np.sqrt(1 - 0.9**2)])
     second = np.array([0.1, np.sqrt(1 - 0.1**2)])
-    patches, classes = np.array([[[1.0, 0.0]]]), np.stack([first, second])[None]
+    patches = np.array([[[1.0, 0.0]]])
+    classes = np.stack([first, second])[None]
     scores = mask_decoder(patches, classes, np.eye(2), np.eye(2), np.ones(2), np.zeros(2))
     np.testing.assert_allclose(scores[0, :, 0], [0.999969, -0.999969], atol=5e-7)
 
@@ -30,7 +31,8 @@ def test_vectors_of_zeros_have_the_cosine_0():
     patches, classes, w_patch, w_class, _, _ = drawn()
     patches[0, 1] = 0
     classes[1, 2] = 0
-    gamma, beta = np.ones(3), np.array([0.5, -1.0, 2.0])
+    gamma = np.ones(3)
+    beta = np.array([0.5, -1.0, 2.0])
     tensors = [mv.Tensor(x, requires_grad=True) for x in (patches, classes)]
     scores = mask_decoder(*tensors, w_patch, w_class, gamma, beta)
     np.testing.assert_allclose(scores.numpy()[0, :, 1], beta, atol=1e-12)  # all its cosines are equal
