@@ -217,8 +217,7 @@ def class_similarity(vectors, names, groups=None, width=9.6, height=4.4, title=N
         own = [i for i, group in enumerate(groups) if group == kind]
         look = {"color": COLOURS[number % 7], "markersize": 7, "label": kind}
         right.plot(places[own, 0], places[own, 1], MARKERS[number % 7], **look)
-    for (x, y), name in zip(places, names, strict=True):
-        right.annotate(name, (x, y), (5, 4), textcoords="offset points", fontsize=8, color=INK, **LITERAL)
+    _write_names(right, places, names)
     right.margins(0.18)
     right.grid(True, color=FAINT, linewidth=0.6)
     parts = zip(("first", "second"), shares, strict=True)
@@ -227,6 +226,18 @@ def class_similarity(vectors, names, groups=None, width=9.6, height=4.4, title=N
     if len(kinds) > 1:
         legend(right, fontsize=9)
     return fig
+
+
+def _write_names(ax, places, names):
+    """A name at each point: at its right, or at its left, or below, where a name before is as high and near."""
+    span = np.maximum(np.ptp(places, axis=0), 1e-12)
+    sides = (((6, 3), "left"), ((-6, 3), "right"), ((6, -10), "left"), ((-6, -10), "right"))
+    for i, name in enumerate(names):
+        near = (abs(places[:i] - places[i]) < span * (0.2, 0.07)).all(axis=1).sum()
+        offset, align = sides[near % len(sides)]
+        ax.annotate(
+            name, places[i], offset, textcoords="offset points", ha=align, fontsize=8, color=INK, **LITERAL
+        )
 
 
 def _draw_cosines(fig, ax, cosines, names):
@@ -309,7 +320,7 @@ def _span(first, last):
     return str(first) if last == first else f"{first} to {last}"
 
 
-def worth_of_choices(choices, best=None, metrics=("mIoU", "large", "small"), width=None, height=3.6, title=None, caption=None):  # fmt: skip
+def worth_of_choices(choices, best=None, metrics=("mIoU", "large", "small"), x_label="choice", width=None, height=3.6, title=None, caption=None):  # fmt: skip
     """Draw what the choices of a study reach, seed by seed, and the processor time of their training.
 
     Parameters
@@ -320,6 +331,8 @@ def worth_of_choices(choices, best=None, metrics=("mIoU", "large", "small"), wid
         Name of a choice to metrics that it cannot easily exceed; drawn as a line.
     metrics : sequence of str
         Which metrics to draw, each in a panel of its own; all are shares.
+    x_label : str
+        What the choices are.
     width, height : float
         Inches; the default width depends on the number of panels.
     title, caption : str, optional
@@ -343,13 +356,13 @@ def worth_of_choices(choices, best=None, metrics=("mIoU", "large", "small"), wid
     --------
     >>> fig = worth_of_choices({"4": {"mIoU": [0.8, 0.9], "seconds": [70, 71]}}, metrics=["mIoU"])
     >>> [ax.get_title() for ax in fig.axes]
-    ['mIoU', 'training, seconds of one core']
+    ['mIoU', 'training on one core']
     """
     if not choices or any(set(row) < {*metrics, "seconds"} for row in choices.values()):
         raise ValueError(f"worth_of_choices: every choice needs {', '.join(metrics)} and seconds")
     panels = [*metrics, "seconds"]
     words = {
-        "seconds": "training, seconds of one core",
+        "seconds": "training on one core",
         "large": "IoU of large things",
         "small": "IoU of small things",
     }
@@ -364,7 +377,7 @@ def worth_of_choices(choices, best=None, metrics=("mIoU", "large", "small"), wid
                 ax.plot([place - 0.35, place + 0.35], [best[name][panel]] * 2, color="#666666", linestyle=":")
         ax.set_xticks(range(len(choices)), [str(name).replace(", ", "\n") for name in choices], **LITERAL)
         ax.set_xlim(-0.6, len(choices) - 0.4)
-        ax.set_ylim(0, None if panel == "seconds" else 1)
+        ax.set_ylim(0, 1.08 * max(max(row[panel]) for row in choices.values()) if panel == "seconds" else 1)
         ax.grid(True, axis="y", color=FAINT, linewidth=0.6)
-        label(ax, "", "" if panel == "seconds" else "share", words.get(panel, panel))
+        label(ax, x_label, "seconds" if panel == "seconds" else "share", words.get(panel, panel))
     return fig
