@@ -20,10 +20,10 @@ HEAD = r"y = W_K\, x_L + b_K"
 TOKEN_EPS, MAP_EPS = 1e-6, 1e-5
 
 
-def _layer_norm(tokens, weight, bias):
+def _layer_norm(tokens, weight, bias, eps=TOKEN_EPS):
     centred = tokens - tokens.mean(axis=-1, keepdims=True)
     variance = np.square(centred).mean(axis=-1, keepdims=True)
-    return centred / np.sqrt(variance + TOKEN_EPS) * weight + bias
+    return centred / np.sqrt(variance + eps) * weight + bias
 
 
 def _conv(x, weight, bias=0):
@@ -137,6 +137,14 @@ def _batch_statistics(x, w, name):
 
 def _without_mean(x, w, name):
     return _stored(x, {**w, f"{name}.running_mean": 0 * w[f"{name}.running_mean"]}, name)
+
+
+def _eps_of_maps(x, w):
+    return _layer_norm(x, w["norm.weight"], w["norm.bias"], MAP_EPS)
+
+
+def _stored_after_relu(x, w, name):
+    return _stored(_relu(x), w, name)
 
 
 def _aligned(n):
@@ -375,6 +383,10 @@ for name, hint, answer in (
     ("corners aligned", "The corners of your enlarged maps lie on the corners (align_corners=True). Here the edges coincide.",
      _changed(up=lambda x: _up(x, _aligned))),
     ("nearest", "You repeat each cell. The enlargement is bilinear.", _changed(up=_nearest)),
+    ("the ReLU before the batch norm", "Your ReLU comes before the batch norm. The norm comes first, then the ReLU.",
+     _changed(map_norm=_stored_after_relu, activation=lambda x: x)),
+    ("one eps for both norms", "You add 1e-5 to the variance of the tokens too. It is 1e-6 for the tokens and 1e-5 for the maps.",
+     _changed(normed=_eps_of_maps)),
     ("kernels turned around", "Your kernels are flipped. A convolution here multiplies the kernel with the window as it lies.",
      _changed(conv=_flipped)),
 ):  # fmt: skip

@@ -229,14 +229,17 @@ def class_similarity(vectors, names, groups=None, width=9.6, height=4.4, title=N
 
 
 def _write_names(ax, places, names):
-    """A name at each point: at its right, or at its left, or below, where a name before is as high and near."""
+    """A name at the right of each point; of points that lie together, the leftmost has it at its left, low ones below."""
     span = np.maximum(np.ptp(places, axis=0), 1e-12)
-    sides = (((6, 3), "left"), ((-6, 3), "right"), ((6, -10), "left"), ((-6, -10), "right"))
-    for i, name in enumerate(names):
-        near = (abs(places[:i] - places[i]) < span * (0.2, 0.07)).all(axis=1).sum()
-        offset, align = sides[near % len(sides)]
+    for place, name in zip(places, names, strict=True):
+        group = places[(abs(places - place) < span * (0.2, 0.1)).all(axis=1)]
+        alone = len(group) == 1
+        left = not alone and place[0] <= group[:, 0].min()
+        low = not alone and place[1] < group[:, 1].mean()
+        offset = (-6 if left else 6, -10 if low and not left else 2)
+        align = "right" if left else "left"
         ax.annotate(
-            name, places[i], offset, textcoords="offset points", ha=align, fontsize=8, color=INK, **LITERAL
+            name, place, offset, textcoords="offset points", ha=align, fontsize=8, color=INK, **LITERAL
         )
 
 

@@ -1465,7 +1465,7 @@ passed = claims(
     ("grows with the layers", lambda: my_cost(16, 16, 16, 2, 5), 5 * 52, "Each layer costs the same."),
     ("counts the tokens of a rectangle", lambda: my_cost(32, 48, 16, 2, 1), 6 * 48 + 36 * 4, "N = 2 * 3 = 6."),
     ("of ViT-B/16 at 512 pixels is 106 billion", lambda: round(my_cost(512, 512, 16, 768, 12) / 1e9), 106, "N = 1024."),
-    ("pads each side that the patches do not fill", lambda: my_cost(17, 17, 16, 2, 1), 4 * 24 + 16 * 4, "17 pixels need two patches: round each side up."),
+    ("pads each side that the patches do not fill", lambda: my_cost(17, 17, 16, 2, 1), 4 * 48 + 16 * 4, "17 pixels need two patches: round each side up."),
 ).passed  # fmt: skip
 
 # %% [markdown] tags=["solution:cost"]
