@@ -96,8 +96,9 @@ assert by_itself < 0.5 < with_context
 
 # %% [markdown]
 # The most similar patch is no better a guide than always naming the most frequent class. A striped patch may belong to
-# a star or to a ring; only the outline decides, and it lies in other patches. This is what the slide calls **contextual information**. A network of convolutions collects it slowly, from neighbours to
-# neighbours. We change the pixels in one corner of an image, and look which places notice it after each layer.
+# a star or to a ring; only the outline decides, and it lies in other patches. This is what the slide calls
+# **contextual information**. A network of convolutions collects it slowly, from neighbours to neighbours. We change
+# the pixels in one corner of an image, and look which places notice it after each layer.
 
 # %% tags=["slide:H/30-segmentation-as-sequence"]
 pair = np.stack([images[3], images[3]])
@@ -505,7 +506,8 @@ assert channels[0] * 2 == channels[1] == 16 and joined.shape[1] == 4 * channels[
 viz.architecture(setr, (1, 3, 64, 64), closed=["encoder"])
 
 # %% tags=["slide:A/82-setr-architecture"]
-width, channels = setr.encoder.pos_embed.shape[2], setr_shapes.CHANNELS
+width = setr.encoder.pos_embed.shape[2]
+channels = setr_shapes.CHANNELS
 heads = {
     "naive": mv.models.setr.NaiveHead(width, K, channels),
     "PUP": mv.models.setr.PUPHead(width, K, channels, convs=3),
@@ -580,10 +582,10 @@ viz.worth_of_choices(
 #
 # $$a_{i-1} = \text{MSA}(\text{LN}(z_{i-1})) + z_{i-1}, \qquad z_i = \text{MLP}(\text{LN}(a_{i-1})) + a_{i-1},$$
 #
-# but no convolution in its decoder. The **mask transformer** has $K$ learned vectors, one **class embedding** for
-# each class, as DETR has learned queries ([15](15_detr.ipynb)). They join the patches as further tokens, and all go
-# through two more blocks together. So the embedding of "star" can look at the image before it decides, and patches can look at the classes. At the end each patch $z'_M$
-# is compared with each class $c$:
+# but no convolution in its decoder. The **mask transformer** has $K$ learned vectors, one **class embedding** for each
+# class, as DETR has learned queries ([15](15_detr.ipynb)). They join the patches as further tokens, and all go through
+# two more blocks together. So the embedding of "star" can look at the image before it decides, and patches can look at
+# the classes. At the end each patch $z'_M$ is compared with each class $c$:
 #
 # $$\text{Masks}(z'_M, c) = z'_M\, c^\top .$$
 #
@@ -1056,11 +1058,11 @@ viz.worth_of_choices(
 
 # %% [markdown]
 # **Smaller patches are better, as in the paper, and small things gain most**: their IoU is multiplied by seven from
-# patches of 16 to patches of 4, while that of large things is multiplied by 2.4. The dotted lines say
-# why: of a thing that is smaller than a patch, hardly anything is left when the patch knows only shares. (They are no
-# strict limit: a score, other than a share, can let a small thing win against a large ground, so for small things the
-# marks of patches of 16 and 8 lie above.) The price is time: the training takes eleven times as long. And this is what an image costs with
-# untrained networks of the same width:
+# patches of 16 to patches of 4, while that of large things is multiplied by 2.4. The dotted lines say why: of a thing
+# that is smaller than a patch, hardly anything is left when the patch knows only shares. (They are no strict limit: a
+# score, other than a share, can let a small thing win against a large ground, so for small things the marks of patches
+# of 16 and 8 lie above.) The price is time: the training takes eleven times as long. And this is what an image costs
+# with untrained networks of the same width:
 
 # %% tags=["slide:H/34-patch-size"]
 seconds = {}
@@ -1106,10 +1108,11 @@ viz.worth_of_choices(
 
 # %% [markdown]
 # **The linear decoder is ahead here**, with every seed, other than in the paper. Perhaps 300 steps are few for the two
-# blocks and the four embeddings of the mask transformer; we did not measure longer trainings. **Large things are easier than small ones** with every choice, as in the
-# paper. **More scenes make no difference here** that is larger than that between seeds: in 300 steps the network
-# sees 4,800 scenes, and 250 of them, seen nineteen times each, are about as good. A training as short as this is limited by its steps and not by its data, so it
-# cannot test what the paper says about data.
+# blocks and the four embeddings of the mask transformer; we did not measure longer trainings. **Large things are
+# easier than small ones** with every choice, as in the paper. **More scenes make no difference here** that is larger
+# than that between seeds: in 300 steps the network sees 4,800 scenes, and 250 of them, seen nineteen times each, are
+# about as good. A training as short as this is limited by its steps and not by its data, so it cannot test what the
+# paper says about data.
 
 # %% [markdown]
 # ## A picture larger than the window
@@ -1199,9 +1202,8 @@ for name, answer in named.items():
     )
     print(f"12 pixels away and more {found['error'][-1]:.1%}")
     parts = np.multiply(found["error"], found["pixels"])  # of all pixels, by distance
-    names_only = (
-        (answer < ground) & (truth < ground) & (answer != truth)
-    ).mean()  # a shape taken for another
+    # a shape taken for another
+    names_only = ((answer < ground) & (truth < ground) & (answer != truth)).mean()
     print(
         f"{'':17} of all pixels {parts.sum():.1%} are wrong; of these {parts[:3].sum() / parts.sum():.0%} are at most "
         f"3 pixels from a border, and {names_only / parts.sum():.0%} are of one shape taken for another"
@@ -1234,8 +1236,8 @@ viz.semantic_maps(
 # So the slide's claim about borders holds here too, and more strongly than in the paper: a network of convolutions
 # with connections at full resolution draws better outlines than two transformers on patches. It was made for such
 # outlines, and learned from 48,000 scenes (`setr-shapes` from 64,000, after its encoder; `segmenter-shapes` from
-# 96,000); in the paper, encoders that were trained on millions of photos first are
-# ahead in mIoU all the same. Two thirds of Segmenter's wrong pixels are not outlines, but shapes with a wrong name.
+# 96,000); in the paper, encoders that were trained on millions of photos first are ahead in mIoU all the same. Two
+# thirds of Segmenter's wrong pixels are not outlines, but shapes with a wrong name.
 
 # %% [markdown] tags=["slide:H/36-segmentation-datasets"]
 # ### The data sets of the paper
@@ -1309,7 +1311,8 @@ def my_masks(patches, classes, w_patch, w_class, gamma, beta): ...  # your lines
 
 
 # %% tags=["check:masks"]
-nothing, one_hot = np.zeros((1, 1, 2)), np.eye(2)
+nothing = np.zeros((1, 1, 2))
+one_hot = np.eye(2)
 zeros = claims(
     "a vector of zeros",
     ("as a patch has the cosine 0 with all", lambda: my_masks(nothing, one_hot[None], one_hot, one_hot, np.ones(2), np.arange(2.0)),

@@ -766,7 +766,7 @@ viz.dots(
     "PQ on 300 validation scenes, %",
     title="Each change of Mask2Former alone, added to MaskFormer",
     caption="Each dot is one training run of 500 steps, coloured by its seed; each bar is the mean of three. Compare dots of "
-    "one colour with that colour in the first row: a change that helps one seed and hurts the other says nothing.",
+    "one colour with that colour in the first row: a change that helps one seed and hurts another says nothing.",
 )
 
 # %% [markdown]
