@@ -16,7 +16,7 @@ from minivis.autograd import no_grad
 from minivis.data.geometry import resize
 from minivis.data.images import read_image
 from minivis.data.pixels import as_bytes
-from minivis.vision.automatic_masks import masks_in_photo
+from minivis.vision.unprompted_masks import masks_in_photo
 from minivis.viz.boxes import draw_image
 from minivis.viz.masks import paint_masks
 from minivis.viz.prompts import CLICKS
