@@ -24,8 +24,8 @@ FORMULAS = (
     "softmax, attention, convolution, output size, residual block, stochastic depth, ODE step, bilateral filter, "
     "non-local means, non-local block, SAGAN, local attention, layer norm, GELU, position code, $z_0$, transformer block, masked words, MAE, window attention, "
     "DINO, centre, moving average, CLIP, tubelets, "
-    "Selective Search, box coding, RoIAlign, Fast R-CNN, YOLO, transposed convolution, border weights, mask loss, "
-    "matching cost, GIoU, dice, masked attention, PQ, attention distance"
+    "Selective Search, box coding, RoIAlign, Fast R-CNN, YOLO, transposed convolution, border weights, mask loss, progressive upsampling, multi-level aggregation, Segmenter, "
+    "matching cost, GIoU, dice, mask classification, masked attention, position of a prompt, SAM, PQ, attention distance"
 ).split(", ")
 
 
