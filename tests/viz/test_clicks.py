@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from minivis import viz
-from minivis.viz.click_segmenter import Controls
+from minivis.viz.clicks import Controls
 
 PNG, VIEW = "image/png", "application/vnd.jupyter.widget-view+json"
 SIDE = 32
