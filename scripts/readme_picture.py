@@ -1,4 +1,4 @@
-"""Draw the README's pictures: scattered digits with the attention of the class token, the studies of depth and of detectors.
+"""Draw the README's pictures: the attention of a class token, answers to prompts, the studies of depth and of detectors.
 
 Not here: training (minivis train vit-scattered-digits, scripts/run_ablations.py depth). Usage: python scripts/readme_picture.py
 """
@@ -10,7 +10,8 @@ import numpy as np
 import minivis as mv
 from minivis import viz
 from minivis.data.transforms import RandomCrop
-from minivis.recipes import depth, detection_road
+from minivis.recipes import depth, detection_road, sam_shapes
+from minivis.vision import central_click, next_click
 
 FOLDER = Path(__file__).resolve().parent.parent / "book" / "pictures"
 BLOCK = 2  # counted from 0: the block in which the class token attends to the digit most
@@ -39,6 +40,36 @@ def attention_picture():
     return fig
 
 
+def prompts_picture(number=72):
+    """A held-out scene, and what the small SAM answers to a click, to a second one, to a box and to a phrase."""
+    model = mv.load("sam-shapes")
+    scene = mv.data.shapes.Scenes(number + 1, "held-out", 0, sample=lambda scene: scene)[number]
+    thing, boxed = scene.masks[0], np.argwhere(scene.masks[1])
+    phrase = sam_shapes.phrases_of(scene)[1][0]
+    with mv.no_grad():
+        embedding = model.embed(scene.image[None])
+
+        def ask(**prompt):
+            prompt = {name: np.asarray(part)[None, None] for name, part in prompt.items()}
+            output = model.answer(embedding, **prompt, multimask=False)
+            return output.masks.numpy()[0, 0, 0], float(output.iou.numpy()[0, 0, 0])
+
+        click = {"points": [central_click(thing)], "point_labels": [1]}
+        first = ask(**click)
+        place, label = next_click(first[0] > 0, thing)
+        both = {"points": [*click["points"], place], "point_labels": [1, label]}
+        box = [*boxed.min(axis=0)[::-1], *boxed.max(axis=0)[::-1] + 1]
+        answers = [
+            first,
+            ask(**both, masks=first[0][None]),
+            ask(boxes=np.array(box, float)),
+            ask(texts=sam_shapes.phrase_features([phrase])[0]),
+        ]
+    prompts = [click, both, {"boxes": box}, {"text": phrase}]
+    titles = ["a click", "a second click", "a box", None]
+    return viz.prompted_masks(scene.image, prompts, *map(list, zip(*answers, strict=True)), titles)
+
+
 def depth_picture():
     """The errors of plain and residual networks along their training."""
     found = depth.results()
@@ -55,6 +86,7 @@ def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, draw in {
         "vit-digits-attention": attention_picture,
+        "prompts": prompts_picture,
         "plain-and-residual": depth_picture,
         "detectors": road_picture,
     }.items():

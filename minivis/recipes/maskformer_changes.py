@@ -27,7 +27,7 @@ from minivis.train import fit
 __all__ = ["CHOICES", "PerPixel", "Seen", "between", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
-SEEDS = (0, 1)
+SEEDS = (0, 1, 2)
 STEPS = 500
 SCENES = 3000  # used again in every epoch: drawing new ones would take longer than training on them
 VALIDATION = 300

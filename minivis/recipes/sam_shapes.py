@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 STEPS = 2400
-PHRASE_STEPS = 1400  # of the second part of the training, in which every scene has a phrase
+PHRASE_STEPS = 1700  # of the second part of the training, in which every scene has a phrase
 TRUNK_STEPS = 1500
 TRUNK_WIDTHS = (32, 64)
 BATCH = 16  # scenes: each with a click on one object and a box around another

@@ -682,7 +682,7 @@ passed = claims(
 # ## Where to go next
 #
 # Go through the chapters in order, or follow one thread: *how it learns* (01), *how it sees* (02, 03, 05, 07,
-# 08), *what it can do* (10, 14, 15, 19), *how fast it is* (21).
+# 08), *what it can do* (10, 14 to 20), *how fast it is* (21).
 #
 # | chapter | what you will build | time to read |
 # |---|---|---|
@@ -705,10 +705,10 @@ passed = claims(
 # | [17 SETR and Segmenter](17_setr_segmenter.ipynb) | transformers that name every pixel, and a token for each class | 70 min |
 # | [18 MaskFormer](18_maskformer.ipynb) | masks with a class, which tell neighbours apart, and what each step to Mask2Former is worth | 45 min |
 # | [19 Mask2Former](19_mask2former.ipynb) | every pixel, with queries that look inside their own mask | 70 min |
+# | [20 SAM](20_sam.ipynb) | a click, a box or a phrase asks for a mask: on scenes, and on a photo of your own | 70 min |
 # | [21 Speed](21_speed.ipynb) | loops made hundreds of times as fast, and the bound of your machine | 45 min |
 #
-# **To come**: 20 SAM ·
-# 22 published weights · 23 more than one machine · 24 a gallery of the rest.
+# **To come**: 22 published weights · 23 more than one machine · 24 a gallery of the rest.
 #
 # **When you are stuck**: read the last line of the error first. `help(mv.ops.conv2d)` shows what a function expects,
 # with an example. `mv.laws.check` finds the smallest input for which your code is wrong. `minivis doctor` looks at

@@ -881,7 +881,7 @@ viz.attention_by_depth(
 
 # %% [markdown]
 # The slide's claim holds here in part. **Large from early on**: the heads of the first layer need 1 to 10 % of the
-# image, 40 to 400 pixels, for 90 % of their attention; a $3 \times 3$ convolution sees 9 pixels. And it does **not
+# image, 30 to 400 pixels, for 90 % of their attention; a $3 \times 3$ convolution sees 9 pixels. And it does **not
 # grow steadily** with depth as in a CNN: the last layer looks no further than the first. But all areas are small: no
 # head needs more than a tenth of the image. Our scenes are small, and what has to be found, an outline, is near.
 
@@ -986,7 +986,7 @@ viz.class_similarity(
 # Slide `H/34-patch-size`. With patches of half the side there are four times as many tokens. Masks become sharper,
 # and time is lost. The paper's Seg-B on ADE20K: patches of 32 reach an mIoU of 43.07 at 516 images a second, patches
 # of 16 reach 48.06 at 92, patches of 8 reach 49.54 at 7. We trained our small Segmenter with patches of 16, 8 and 4,
-# for 300 steps each, with three seeds. So few steps do not teach the shapes, so the task is easier: things against
+# for 300 steps each, with several seeds. So few steps do not teach the shapes, so the task is easier: things against
 # the three grounds. The dotted lines are the truth seen through patches, as above.
 
 # %% tags=["slide:H/34-patch-size"]
@@ -1012,17 +1012,18 @@ viz.worth_of_choices(
     sizes,
     best=limits,
     title="The size of a patch, pixels",
-    caption="Each mark is one training; the line is the mean of three, and the dotted line what the shares of the classes in "
-    "each patch could give at most. Compare the panels: what small things gain from smaller patches, and on the "
-    "right, what it costs.",
+    caption="Each mark is one training, a colour and a form for each seed; the line is their mean, and the dotted line what "
+    "the true shares of the classes in each patch give when they are enlarged in one step. Small things gain most "
+    "from smaller patches; on the right is what it costs.",
 )
 
 # %% [markdown]
 # **Smaller patches are better, as in the paper, and small things gain most**: their IoU is multiplied by seven from
-# patches of 16 to patches of 4, while that of large things is multiplied by two and a half. The dotted lines say why:
-# with patches of 16 pixels even the best answer loses most of the small things, whatever the network learns. The
-# price is time: the training takes ten times as long. And this is what an image costs with untrained networks of the
-# same width:
+# patches of 16 to patches of 4, while that of large things is multiplied by less than three. The dotted lines say
+# why: of a thing that is smaller than a patch, hardly anything is left when the patch knows only shares. (They are no
+# strict limit: a score, other than a share, can let a small thing win against a large ground, so for small things the
+# marks may lie above.) The price is time: the training takes ten times as long. And this is what an image costs with
+# untrained networks of the same width:
 
 # %% tags=["slide:H/34-patch-size"]
 seconds = {}

@@ -751,15 +751,15 @@ viz.dots(
     {name: 100 * np.array(row["PQ"]) for name, row in changes.items()},
     "PQ on 300 validation scenes, %",
     title="Each change of Mask2Former alone, added to MaskFormer",
-    caption="Each dot is one training run of 500 steps, coloured by its seed; each bar is the mean of two. Compare with the "
+    caption="Each dot is one training run of 500 steps, coloured by its seed; each bar is the mean of three. Compare with the "
     "first row, and with the distance of its dots: a smaller difference says nothing.",
 )
 
 # %% [markdown]
-# **Only masked attention helps with both seeds when it is added alone**, by one to two points. The paper, too, finds it to be
+# **Only masked attention helps with every seed when it is added alone**, by one to three points. The paper, too, finds it to be
 # the most important change: without it Mask2Former loses 4.8 points of PQ on COCO (47.1 instead of 51.9, table 4). All
-# changes together help with both seeds, by one to four points. The other single changes gain with one seed and lose with
-# the other, so two seeds cannot tell them from chance, or they lose. The deformable pixel decoder loses most: it has to
+# changes together help with every seed, by one to five points. The other single changes gain with one seed and lose with
+# the others, so three seeds cannot tell them from chance, or they lose. The deformable pixel decoder loses most: it has to
 # learn where to look, while plain attention on 64 cells sees everything, and 500 steps are few. Photos have maps with
 # many more cells, which is what it was made for.
 #
@@ -783,9 +783,9 @@ viz.dots(
 )
 
 # %% [markdown]
-# Neither choice of the recipe is confirmed. The place of the norms helps with one seed and hurts with the other, whatever the
-# trial of 300 steps said. And the published loss is better with both seeds, by one to two points of PQ; our focal loss
-# only keeps more numbers in memory than cross-entropy. A choice made from one short trial is what it is: a guess.
+# Norms before the branches, as in the recipe, are better with two seeds and worse with one: a choice from a trial of 300 steps,
+# which is barely confirmed. The other choice is not: the published loss is better with every seed, by one to two points
+# of PQ. Our focal loss only keeps more numbers in memory than cross-entropy. A choice made from one short trial is a guess.
 #
 # ## Where it fails
 #
