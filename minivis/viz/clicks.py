@@ -387,9 +387,9 @@ def _channels_first(image):
 
 def _input_size(model):
     """The side of the square that a promptable model takes, in pixels."""
-    if not all(hasattr(model, name) for name in ("embed", "answer", "prompt_encoder")):
+    if not hasattr(model, "prompt_encoder"):
         raise TypeError(
-            f"click_segmenter: model must be promptable, with embed, answer and prompt_encoder, as SAM is; "
+            "click_segmenter: model must be promptable, with embed, answer and prompt_encoder, as SAM is; "
             f"got {type(model).__name__}"
         )
     size = np.unique(model.prompt_encoder.image_size)
