@@ -1,6 +1,6 @@
 """Click on `viz.click_segmenter` in JupyterLab, as a reader does, in a headless Chromium: do the masks follow, and where?
 
-Not here: what needs no browser (tests/viz/test_click_segmenter.py). Usage: python scripts/click_in_a_browser.py [FOLDER];
+Not here: what needs no browser (tests/viz/test_clicks.py). Usage: python scripts/click_in_a_browser.py [FOLDER];
 pictures of the screen are left in FOLDER (build/clicks). BOOK_CHECK=static leaves it out, as it does the book's pages.
 """
 
@@ -32,7 +32,7 @@ from pathlib import Path
 import minivis as mv
 from minivis import viz
 from minivis.data import shapes
-from minivis.viz.click_segmenter import Controls
+from minivis.viz.clicks import Controls
 segmenter = viz.click_segmenter(mv.load("sam-shapes"), shapes.Scenes(4, "held-out").scene(0).image)
 shown = Controls(segmenter)
 """,

@@ -5,7 +5,7 @@ Not here: the figures (viz/), and the models and data to analyse (notebooks).
 """
 
 from minivis.analysis.attended import *
-from minivis.analysis.attended_area import *
+from minivis.analysis.attended_areas import *
 from minivis.analysis.distances import *
 from minivis.analysis.favourites import *
 from minivis.analysis.feature_maps import *

@@ -35,7 +35,7 @@ for _file in (
     "softmaxes", "normalization", "local_response", "conv", "conv_transpose", "pool", "lenet", "resample",
     "filters", "regression", "steering", "attention", "multi_head", "loss", "patches", "position_codes",
     "distances", "receptive_fields", "boxes", "overlaps", "box_coding", "anchors", "rois", "matching",
-    "suppression", "proposals", "masks", "region_masks", "prompts", "coded_attention", "mask_choice",
+    "suppression", "proposals", "masks", "region_masks", "prompts", "two_way_attention", "chosen_masks",
     "panoptic", "windows", "shifted_windows", "deformable_attention", "cifar_resnet", "sasa", "lr_net", "san",
     "non_local_operation", "adversarial", "sagan", "spectral", "self_distillation", "averaging", "optim",
     "regularization", "ode", "yolo", "yolo_grid", "upsampling", "max_unpooling", "cropping", "setr",

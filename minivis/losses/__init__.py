@@ -6,9 +6,9 @@ Not here: losses that are one op (ops/loss.py), metrics (metrics/).
 
 from minivis.losses.adversarial import *
 from minivis.losses.boxes import *
+from minivis.losses.chosen_masks import *
 from minivis.losses.contrastive import *
 from minivis.losses.detection import *
-from minivis.losses.mask_choice import *
 from minivis.losses.mask_classification import *
 from minivis.losses.mask_prediction import *
 from minivis.losses.masked_modelling import *

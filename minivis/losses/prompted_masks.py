@@ -6,6 +6,7 @@ Not here: the losses of a mask (masks.py), clicks in what a mask has wrong (visi
 from minivis import ops
 from minivis.backend import namespace
 from minivis.complaints import named
+from minivis.debugging import may_read
 from minivis.losses.masks import dice_loss, sigmoid_focal_loss
 from minivis.losses.sets import raw
 from minivis.precision import rounded, widened
@@ -33,7 +34,7 @@ def sam_loss(
     iou : ndarray or Tensor, shape (B, P, M)
         The estimated IoU of each mask.
     targets : ndarray of bool, shape (B, P, H, W)
-        The object that each prompt means.
+        The object that each prompt means. Numbers 0 and 1 do too.
     focal, dice, cross_entropy : float, default 20, 1 and 0
         Weights of the focal loss (alpha 0.25, gamma 2), of the dice loss and of the mean binary cross-entropy of the
         pixels.
@@ -51,7 +52,8 @@ def sam_loss(
     Raises
     ------
     ValueError
-        If the shapes do not fit, there is nothing in them, a weight is negative, or no loss of the masks has one.
+        If the shapes do not fit, there is nothing in them, ``targets`` holds other numbers than 0 and 1, a weight is negative,
+        or no loss of the masks has one.
     TypeError
         If ``masks`` or ``iou`` is not floating-point.
 
@@ -105,6 +107,9 @@ def _check(masks, iou, targets, weights, iou_weight):
         raise ValueError("masks must be (B, P, M, H, W) and iou (B, P, M)")
     if tuple(targets.shape) != (*masks.shape[:2], *masks.shape[3:]):
         raise ValueError("targets must be (B, P, H, W), of the size of the masks")
+    true = raw(targets)
+    if true.dtype != bool and may_read(true) and bool(((true != 0) & (true != 1)).any()):
+        raise ValueError("targets must be boolean, got other values than 0 and 1")
     if not all(masks.shape):
         raise ValueError("the mean over nothing is not defined: there must be prompts, masks and pixels")
     if masks.dtype.kind != "f" or iou.dtype.kind != "f":

@@ -161,7 +161,12 @@ class MaskFormer(Module):
         from minivis.models.detr import DecoderLayer, DETRTransformer
 
         init.check_sizes(
-            "MaskFormer", num_classes=num_classes, queries=queries, width=width, decoder_depth=decoder_depth
+            "MaskFormer",
+            num_classes=num_classes,
+            queries=queries,
+            width=width,
+            heads=heads,
+            decoder_depth=decoder_depth,
         )
         if not hasattr(pixel_encoder_depth, "__index__") or pixel_encoder_depth < 0:
             raise ValueError(

@@ -28,7 +28,7 @@ from minivis.nn import (
     init,
 )
 from minivis.nn.module import as_tensor
-from minivis.pairs import pair
+from minivis.pairs import checked_pair, pair
 from minivis.precision import rounded
 from minivis.vision.prompts import point_position_code
 
@@ -149,7 +149,7 @@ class PromptEncoder(Module):
                 tokens.append(ops.broadcast_to(self.not_a_point, (B, P, 1, D)))
         if boxes is not None:
             corners = ops.concatenate(self.point_types[2:], axis=0)  # (2, D)
-            tokens.append(self._code(boxes.reshape(B, P, 2, 2), size) + corners)
+            tokens.append(self._code(_corners(boxes), size) + corners)
         if texts is not None:
             tokens.append(self._texts(texts).reshape(B, P, 1, D))
         if not tokens:
@@ -192,6 +192,11 @@ class PromptEncoder(Module):
                 f"SAM: masks must be (B, P, 1, {4 * h}, {4 * w}), four times the embedding of {h} x {w} cells "
                 f"(masks: {tuple(masks.shape)})"
             )
+        if masks.dtype.kind != "f":
+            raise TypeError(
+                f"SAM: masks must be logits, positive on the thing and negative beside it, got {masks.dtype.name}; "
+                "np.where(mask, 10.0, -10.0) makes some of a mask"
+            )
         masks = rounded(as_tensor(masks), self.no_mask.dtype)
         maps = self.mask_downscaling(masks.reshape(B * P, 1, 4 * h, 4 * w))
         return maps.reshape(B, P, D, h, w)
@@ -215,6 +220,16 @@ def _prompts(points, labels, boxes, masks, texts):
         found = ", ".join(f"{name.split()[0]}: {tuple(x.shape)}" for name, (x, _, _) in given.items())
         raise ValueError(f"SAM: expected {', '.join(given)} with the same B and P ({found})")
     return leading.pop() if leading else (1, 1)
+
+
+def _corners(boxes):
+    """The corners (B, P, 2, 2) of boxes (B, P, 4): upper left, lower right."""
+    corners = boxes.reshape(*boxes.shape[:2], 2, 2)
+    if may_read(boxes) and bool((corners[:, :, 0] > corners[:, :, 1]).any()):
+        raise ValueError(
+            "SAM: boxes must be x0, y0, x1, y1, first the upper left corner and then the lower right one: x0 <= x1, y0 <= y1"
+        )
+    return corners
 
 
 def _attention(width, heads, rng, shrink=1):
@@ -409,6 +424,11 @@ class SAM(Module):
     mask_decoder : MaskDecoder
         Of the same width D.
 
+    Raises
+    ------
+    ValueError
+        If the widths of prompt encoder and mask decoder differ.
+
     References
     ----------
     Kirillov et al. 2023, figure 4. Slides ``A/84-promptable-segmentation``, ``A/85-sam-architecture``,
@@ -431,6 +451,11 @@ class SAM(Module):
     head = None  # it finds things and does not name them
 
     def __init__(self, image_encoder, prompt_encoder, mask_decoder):
+        widths = prompt_encoder.no_mask.shape[1], mask_decoder.iou_token.shape[1]
+        if widths[0] != widths[1]:
+            raise ValueError(
+                f"SAM: prompt encoder and mask decoder need the same width, got {widths[0]} and {widths[1]}"
+            )
         self.image_encoder = image_encoder
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
@@ -487,7 +512,7 @@ class SAM(Module):
             Features of CLIP's text encoder, for a model whose prompt encoder has a ``text_width``.
         multimask : bool, default True
             Three masks, or one. A prompt of one point may mean several things; with more prompts one mask is better.
-        size : (int, int), optional
+        size : int or (int, int), optional
             Height and width of the image in pixels. The default follows from the embedding: its cells are as large as
             those of the images that the prompt encoder was made for.
 
@@ -498,7 +523,10 @@ class SAM(Module):
         Raises
         ------
         ValueError
-            If the shapes do not fit, a label is not -1, 0 or 1, or the model takes no texts.
+            If the shapes do not fit, a label is not -1, 0 or 1, the corners of a box are in another order, or the model takes
+            no texts.
+        TypeError
+            If ``masks`` are not logits, but boolean or whole numbers.
         """
         embedding = as_tensor(embedding)
         D = self.prompt_encoder.no_mask.shape[1]
@@ -509,9 +537,11 @@ class SAM(Module):
             made_for = zip(self.prompt_encoder.image_size, grid, self.prompt_encoder.grid, strict=True)
             size = [side * cells // of for side, cells, of in made_for]
         points, point_labels, boxes = (_plain(x) for x in (points, point_labels, boxes))
-        tokens, maps = self.prompt_encoder(points, point_labels, boxes, masks, texts, grid, tuple(size))
+        masks, texts = (x if x is None else as_tensor(x) for x in (masks, texts))
+        size = checked_pair("SAM", "size", size)
+        tokens, maps = self.prompt_encoder(points, point_labels, boxes, masks, texts, grid, size)
         if tokens.shape[0] != B:
-            if tokens.shape[2]:
+            if not all(x is None for x in (points, boxes, masks, texts)):
                 raise ValueError(f"SAM: there are prompts for {tokens.shape[0]} images, but {B} embeddings")
             tokens = ops.broadcast_to(tokens, (B, *tokens.shape[1:]))  # no prompt at all
         codes = self.prompt_encoder.grid_code(grid)

@@ -67,6 +67,8 @@ class MapEncoder(Module):
 
     def __init__(self, backbone, width, depth=1, heads=4, mlp_ratio=4.0, rng=None):
         init.check_sizes("MapEncoder", width=width, heads=heads)
+        if not hasattr(depth, "__index__") or depth < 0:
+            raise ValueError(f"MapEncoder: depth must be a whole number of at least 0, got {depth!r:.100}")
         if len(backbone.channels) < 2:
             raise ValueError("MapEncoder: the backbone needs at least two maps, and has one")
         if width % 4:
@@ -269,9 +271,9 @@ class SAMImageEncoder(Module):
                 f"SAMImageEncoder: patches of {patch_size} must fill the image {self.image_size}, and {heads} heads divide "
                 f"the width {width}"
             )
-        if window < 0 or not set(whole) <= set(range(depth)):
+        if not hasattr(window, "__index__") or window < 0 or not set(whole) <= set(range(depth)):
             raise ValueError(
-                f"SAMImageEncoder: window must be at least 0 and whole name blocks 0 to {depth - 1}, got {window}, {whole}"
+                f"SAMImageEncoder: window must be a whole number of at least 0 and whole name blocks 0 to {depth - 1}, got {window}, {whole}"
             )
         rng = init.generator(rng)
         grid = tuple(side // patch_size for side in self.image_size)

@@ -138,7 +138,7 @@ class Segmenter(Module):
     ):  # fmt: skip
         if decoder not in ("mask", "linear"):
             raise ValueError(f'Segmenter: decoder must be "mask" or "linear", got {decoder!r}')
-        if encoder.backbone is not None or encoder.head is not None:
+        if not hasattr(encoder, "pos_embed") or encoder.backbone is not None or encoder.head is not None:
             raise ValueError("Segmenter: encoder must be a ViT without a backbone and without a head")
         inputs = encoder.pos_embed.shape[-1]
         width = decoder_width or inputs

@@ -323,7 +323,8 @@ class SETR(Module):
     Raises
     ------
     ValueError
-        If a size is not positive, the decoder is unknown, or ``taken`` does not rise within the encoder's depth.
+        If a size is not positive, the decoder is unknown, the encoder is no ViT or has a head, or ``taken`` does not rise within
+        the encoder's depth.
 
     Notes
     -----
@@ -351,6 +352,8 @@ class SETR(Module):
         if decoder not in ("naive", "pup", "mla"):
             raise ValueError(f'SETR: decoder must be "naive", "pup" or "mla", got {decoder!r}')
         init.check_sizes("SETR", num_classes=num_classes, channels=channels)
+        if not hasattr(encoder, "tokens_after") or encoder.head is not None:
+            raise ValueError("SETR: encoder must be a ViT without a head (num_classes=0)")
         self.depth = len(encoder.blocks)
         self.taken = _evenly_spaced(self.depth) if taken is None else tuple(taken)
         if not self.taken or list(self.taken) != sorted(set(self.taken) & set(range(1, self.depth + 1))):

@@ -10,7 +10,6 @@ from minivis.vision.box_coding import *
 from minivis.vision.boxes import *
 from minivis.vision.class_masks import *
 from minivis.vision.clicks import *
-from minivis.vision.coded_attention import *
 from minivis.vision.cropping import *
 from minivis.vision.deformable_attention import *
 from minivis.vision.detections import *
@@ -37,6 +36,7 @@ from minivis.vision.sliding import *
 from minivis.vision.steering import *
 from minivis.vision.suppression import *
 from minivis.vision.tubelets import *
+from minivis.vision.two_way_attention import *
 from minivis.vision.unprompted_masks import *
 from minivis.vision.upsampling import *
 from minivis.vision.windows import *

@@ -6,11 +6,13 @@ Not here: the transformer before it (models/segmenter.py), scores of masks and c
 """
 
 from minivis import ops
+from minivis.complaints import named
 from minivis.precision import in_float32
 
 __all__ = ["mask_decoder"]
 
 
+@named
 @in_float32
 def mask_decoder(patches, classes, w_patch, w_class, gamma, beta, eps=1e-5):
     """The mask of each class: the cosine of each patch with each class, then a norm over the classes.
@@ -72,11 +74,10 @@ def mask_decoder(patches, classes, w_patch, w_class, gamma, beta, eps=1e-5):
 
 
 def _check(patches, classes, w_patch, w_class, gamma, beta):
-    B = patches.shape[0]
-    D = patches.shape[-1]
+    B, N, D = patches.shape if patches.ndim == 3 else (None, None, None)
     K = classes.shape[1] if classes.ndim == 3 else None
     fits = (
-        patches.ndim == 3
+        None not in (B, K)
         and tuple(classes.shape) == (B, K, D)
         and tuple(w_patch.shape) == tuple(w_class.shape) == (D, D)
         and tuple(gamma.shape) == tuple(beta.shape) == (K,)

@@ -1,6 +1,6 @@
 """Clicks that somebody who wants an object could make: in its middle, anywhere on it, and then on what a mask has wrong.
 
-Not here: the codes of clicks (prompt_codes.py), models that are asked with them (models/sam.py).
+Not here: the codes of clicks (prompts.py), models that are asked with them (models/sam.py).
 """
 
 import numpy as np

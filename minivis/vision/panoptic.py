@@ -7,6 +7,8 @@ import numpy as np
 
 from minivis import ops
 from minivis.backend import to_numpy
+from minivis.complaints import named
+from minivis.pairs import pair
 from minivis.precision import in_float32, widened
 
 __all__ = ["detr_panoptic", "id2rgb", "panoptic_inference", "rgb2id", "semantic_inference"]
@@ -38,7 +40,7 @@ def _confident(name, logits, masks, things, size, threshold):
 
 def _resized(masks, size):
     """Mask logits (Q, h, w) resized to the image."""
-    if size is None or tuple(size) == tuple(masks.shape[1:]):
+    if size is None or pair(size) == tuple(masks.shape[1:]):
         return masks
     return ops.squeeze(ops.interpolate(ops.expand_dims(masks, 1), size=size, mode="bilinear"), 1)
 
@@ -54,6 +56,7 @@ def _segment(number, label, things, score, area):
     }
 
 
+@named
 def detr_panoptic(logits, masks, things, size=None, threshold=0.85, min_area=4):
     """Assign each pixel to one segment, as DETR does: to the confident query with the largest mask logit.
 
@@ -69,7 +72,7 @@ def detr_panoptic(logits, masks, things, size=None, threshold=0.85, min_area=4):
         Mask logits.
     things : array of bool, shape (K,)
         True for classes that are things (countable objects); the others are stuff.
-    size : (int, int), optional
+    size : int or (int, int), optional
         Height and width of the result; the mask logits are resized to it (bilinear). Default: (h, w).
     threshold : float, default 0.85
         A score (softmax over the classes) must be larger than this.
@@ -131,6 +134,7 @@ def detr_panoptic(logits, masks, things, size=None, threshold=0.85, min_area=4):
     return (winner + 1).astype(np.int32), segments
 
 
+@named
 def panoptic_inference(logits, masks, things, size=None, threshold=0.8, overlap=0.8, inside=True):
     r"""Assign each pixel to at most one segment, as MaskFormer and Mask2Former do: by class score times mask probability.
 
@@ -147,7 +151,7 @@ def panoptic_inference(logits, masks, things, size=None, threshold=0.8, overlap=
         Mask logits.
     things : array of bool, shape (K,)
         True for classes that are things (countable objects); the others are stuff.
-    size : (int, int), optional
+    size : int or (int, int), optional
         Height and width of the result; the mask logits are resized to it (bilinear). Default: (h, w).
     threshold : float, default 0.8
         A score (softmax over the classes) must be larger than this.
@@ -212,6 +216,7 @@ def panoptic_inference(logits, masks, things, size=None, threshold=0.8, overlap=
     return ids, segments
 
 
+@named
 @in_float32
 def semantic_inference(logits, masks, size=None):
     r"""Scores of each class at each pixel, summed over all queries, for semantic segmentation.
@@ -224,7 +229,7 @@ def semantic_inference(logits, masks, size=None):
         Class logits; the last is no object, which is left out.
     masks : ndarray or Tensor, shape (B, Q, h, w)
         Mask logits.
-    size : (int, int), optional
+    size : int or (int, int), optional
         Height and width of the result; the mask logits are resized to it (bilinear). Default: (h, w).
 
     Returns

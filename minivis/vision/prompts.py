@@ -10,11 +10,13 @@ import math
 from minivis import ops
 from minivis.autograd import Tensor
 from minivis.backend import namespace
+from minivis.complaints import named
 from minivis.dtypes import widened
 
 __all__ = ["point_position_code", "points_in_picture", "stability_score"]
 
 
+@named
 def point_position_code(points, size, gaussian):
     """Sines and cosines of a point's position, with frequencies and directions that were drawn at random.
 
@@ -42,6 +44,8 @@ def point_position_code(points, size, gaussian):
     ------
     ValueError
         If ``points`` or ``gaussian`` has another shape, or the size is not positive.
+    TypeError
+        If ``gaussian`` is not floating-point.
 
     References
     ----------
@@ -61,9 +65,11 @@ def point_position_code(points, size, gaussian):
             "point_position_code: points must be (..., 2), x and y, and gaussian (2, D / 2) "
             f"(points: {tuple(points.shape)}, gaussian: {tuple(gaussian.shape)})"
         )
-    if min(height, width) < 1:
+    if not (height >= 1 and width >= 1):  # also refuses NaN
         raise ValueError(f"point_position_code: height and width must be positive, got {height} x {width}")
     dtype = gaussian.dtype
+    if dtype.kind != "f":
+        raise TypeError(f"point_position_code: gaussian must be floating-point, got {dtype.name}")
     # in float16, points in a picture of 1024 pixels would be wrong by half a pixel
     gaussian = widened(gaussian)
     xp = namespace(points)
@@ -73,6 +79,7 @@ def point_position_code(points, size, gaussian):
     return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1).astype(dtype)
 
 
+@named
 def points_in_picture(points, photo, picture):
     """Points or boxes in pixels of a photo, in pixels of the picture that was made of it by resizing.
 
@@ -91,7 +98,7 @@ def points_in_picture(points, photo, picture):
     Raises
     ------
     ValueError
-        If the last axis has neither 2 nor 4 numbers.
+        If the last axis has neither 2 nor 4 numbers, or a size is not positive.
 
     Examples
     --------
@@ -99,9 +106,14 @@ def points_in_picture(points, photo, picture):
     >>> points_in_picture(np.array([100, 30]), (60, 200), (300, 1000))
     array([500., 150.])
     """
+    points = points.data if isinstance(points, Tensor) else points
     if points.ndim < 1 or points.shape[-1] not in (2, 4):
         raise ValueError(
             f"points_in_picture: points must be (..., 2) or boxes (..., 4) (points: {tuple(points.shape)})"
+        )
+    if not min(*photo, *picture) > 0:
+        raise ValueError(
+            f"points_in_picture: sizes must be positive, got photo {photo} and picture {picture}"
         )
     scale = [picture[1] / photo[1], picture[0] / photo[0]] * (points.shape[-1] // 2)
     dtype = points.dtype if points.dtype.kind == "f" else "float64"
@@ -109,6 +121,7 @@ def points_in_picture(points, photo, picture):
     return (wide * namespace(points).asarray(scale, wide.dtype)).astype(dtype)
 
 
+@named
 def stability_score(logits, offset=1.0):
     """How little a mask changes when its threshold moves: the IoU of the masks at a high and at a low threshold.
 

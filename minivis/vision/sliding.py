@@ -10,7 +10,7 @@ import numpy as np
 from minivis import ops
 from minivis.autograd import Tensor, no_grad
 from minivis.backend import namespace
-from minivis.pairs import pair
+from minivis.pairs import checked_pair
 
 __all__ = ["sliding_window"]
 
@@ -40,7 +40,10 @@ def sliding_window(model, images, window, stride):
     Raises
     ------
     ValueError
-        If the images have no four axes, or the stride is not at least 1 and at most the window.
+        If the images have no four axes or no pixels, a size is not a whole number, the stride is not at least 1 and at most
+        the window, or the logits are not as large as the window.
+    TypeError
+        If the model returns whole numbers.
 
     Notes
     -----
@@ -59,8 +62,9 @@ def sliding_window(model, images, window, stride):
     True
     """
     images = images if isinstance(images, Tensor) else Tensor(images)
-    (h, w), (down, right) = pair(window), pair(stride)
-    if images.ndim != 4 or not 0 < down <= h or not 0 < right <= w:
+    h, w = checked_pair("sliding_window", "window", window)
+    down, right = checked_pair("sliding_window", "stride", stride)
+    if images.ndim != 4 or not all(images.shape[2:]) or down > h or right > w:
         raise ValueError(
             f"sliding_window: needs images (B, C, H, W), and a stride from 1 to the window (images: {tuple(images.shape)}, "
             f"window {(h, w)}, stride {(down, right)})"
@@ -84,6 +88,7 @@ def _averaged(model, images, window, stride):
         for x in columns:
             found = model(images[:, :, y : y + h, x : x + w])
             found = found.data if isinstance(found, Tensor) else found
+            _check_logits(found, (images.shape[0], h, w))
             if total is None:
                 xp = namespace(found)
                 total = xp.zeros((*found.shape[:2], *size), xp.promote_types(found.dtype, "float32"))
@@ -91,6 +96,19 @@ def _averaged(model, images, window, stride):
             total[:, :, y : y + h, x : x + w] += found
             count[y : y + h, x : x + w] += 1
     return Tensor((total / count).astype(found.dtype, copy=False))
+
+
+def _check_logits(found, expected):
+    B, h, w = expected
+    if found.ndim != 4 or (found.shape[0], *found.shape[2:]) != expected:
+        raise ValueError(
+            f"sliding_window: the model must return logits (B, K, h, w) of a window's size, ({B}, K, {h}, {w}), "
+            f"got {tuple(found.shape)}"
+        )
+    if found.dtype.kind != "f":
+        raise TypeError(
+            f"sliding_window: the model must return logits, whose mean is taken, got {found.dtype.name}; labels have no mean"
+        )
 
 
 def _starts(length, window, stride):

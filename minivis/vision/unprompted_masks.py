@@ -13,6 +13,7 @@ import numpy as np
 from minivis import ops
 from minivis.autograd import Tensor, no_grad
 from minivis.backend import device_of, move, to_numpy
+from minivis.complaints import named
 from minivis.vision.masks import masks_to_boxes
 from minivis.vision.prompts import stability_score
 from minivis.vision.suppression import nms as suppress
@@ -91,6 +92,7 @@ def point_grid(side, size):
     return np.stack([x, y], axis=-1).reshape(side * side, 2)
 
 
+@named
 def masks_in_photo(logits, size, picture=None, photo=None):
     """Enlarge a model's masks to the image that it read, cut off the padding, and resize what is left to the photo.
 

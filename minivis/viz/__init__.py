@@ -8,7 +8,7 @@ from minivis.viz.attention import *
 from minivis.viz.boxes import *
 from minivis.viz.charts import *
 from minivis.viz.classes import *
-from minivis.viz.click_segmenter import *
+from minivis.viz.clicks import *
 from minivis.viz.computation_graph import *
 from minivis.viz.depth import *
 from minivis.viz.detection import *

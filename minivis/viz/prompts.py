@@ -1,6 +1,6 @@
 """Pictures of prompts and what a model answers: clicks, boxes and phrases on an image, the mask, the estimated IoU.
 
-Not here: masks without a prompt (masks.py), asking a model (models/sam.py), clicking in a notebook (click_segmenter.py).
+Not here: masks without a prompt (masks.py), asking a model (models/sam.py), clicking in a notebook (clicks.py).
 """
 
 import numpy as np

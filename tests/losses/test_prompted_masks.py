@@ -122,6 +122,12 @@ def test_half_precision_and_a_device(device):
             ValueError,
             r"sam_loss: targets must be .*targets: \(2, 3, 4, 1\)",
         ),
+        (
+            (MASKS, IOU, TARGETS * np.uint8(255)),
+            {},
+            ValueError,
+            "sam_loss: targets must be boolean, got other values than 0 and 1",
+        ),
         ((MASKS[:0], IOU[:0], TARGETS[:0]), {}, ValueError, "sam_loss: the mean over nothing"),
         (
             (MASKS > 0, IOU, TARGETS),

@@ -211,6 +211,7 @@ def test_it_is_saved_with_its_backbone(tmp_path):
     "make, message",
     [
         (lambda: small(queries=0), "MaskFormer: queries must be a whole number of at least 1, got 0"),
+        (lambda: small(heads=0), "MaskFormer: heads must be a whole number of at least 1, got 0"),
         (lambda: small(heads=3), "MaskFormer: 4 and heads=3 must divide the width 16"),
         (lambda: small(width=18), "MaskFormer: 4 and heads=2 must divide the width 18"),
         (lambda: small(width=20, heads=4, groups=8), "GroupNorm: 8 groups do not divide 20 channels"),

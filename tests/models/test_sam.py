@@ -95,7 +95,6 @@ def test_points_without_a_box_get_a_filler_and_with_one_they_do_not():
 
 
 def test_the_corners_of_a_box_are_not_alike():
-    assert far(answer(boxes=BOXES), answer(boxes=BOXES[..., [2, 3, 0, 1]])) > 1e-3
     corners = MODEL.prompt_encoder(boxes=BOXES)[0].numpy()
     clicks = np.ones((2, 3, 2), int)
     on_them = MODEL.prompt_encoder(points=BOXES.reshape(2, 3, 2, 2), point_labels=clicks)[0].numpy()[:, :, :2]
@@ -165,6 +164,10 @@ def test_lists_and_whole_numbers_are_prompts_too():
         ({"boxes": BOXES[..., :3]}, r"boxes \(B, P, 4\) with the same B and P \(boxes: \(2, 3, 3\)\)"),
         ({"boxes": BOXES[:, :2], "texts": TEXTS}, r"boxes: \(2, 2, 4\), texts: \(2, 3, 5\)"),
         ({"boxes": BOXES[:1]}, "prompts for 1 images, but 2 embeddings"),
+        ({"masks": MASKS[:1]}, "prompts for 1 images, but 2 embeddings"),
+        ({"boxes": BOXES[..., [2, 3, 0, 1]]}, "boxes must be x0, y0, x1, y1, first the upper left corner"),
+        ({"boxes": BOXES[..., [0, 3, 2, 1]]}, "boxes must be x0, y0, x1, y1, first the upper left corner"),
+        ({"boxes": BOXES, "size": (64, 0.5)}, "size must be an integer of at least 1, or two of them"),
         ({"masks": MASKS[..., :32, :32]}, r"masks must be \(B, P, 1, 64, 64\), four times the embedding"),
     ],
 )
@@ -173,7 +176,26 @@ def test_prompts_that_do_not_fit_are_refused(prompts, message):
         answer(**prompts)
 
 
+def test_lists_are_masks_and_a_number_is_the_size_of_a_square():
+    masks = np.where(MASKS > 0, 10.0, -10.0)
+    same(answer(masks=masks.tolist(), size=64), answer(masks=masks, size=(64, 64)))
+
+
+@pytest.mark.parametrize("masks", [MASKS > 0, (MASKS > 0).astype(int)])
+def test_a_mask_that_is_not_of_logits_is_no_prompt(masks):
+    with pytest.raises(
+        TypeError, match="^SAM: masks must be logits, positive on the thing and negative beside it"
+    ):
+        answer(masks=masks)
+
+
 def test_other_mistakes_are_named():
+    with pytest.raises(
+        ValueError, match="^SAM: prompt encoder and mask decoder need the same width, got 8 and 16"
+    ):
+        models.SAM(MODEL.image_encoder, models.PromptEncoder(8, 64, 16), MODEL.mask_decoder)
+    with pytest.raises(ValueError, match="^MapEncoder: depth must be a whole number of at least 0, got -1"):
+        models.MapEncoder(MODEL.image_encoder.backbone, 16, depth=-1, heads=2)
     with pytest.raises(ValueError, match=r"^SAM: embedding must be \(B, D=16, h, w\)"):
         MODEL.answer(EMBEDDING[:, :8])
     with pytest.raises(ValueError, match="^SAM: this model takes no texts"):
@@ -189,7 +211,8 @@ def test_other_mistakes_are_named():
     with pytest.raises(ValueError, match=r"^SAMImageEncoder: patches of 7 must fill the image \(40, 40\)"):
         models.SAMImageEncoder(40, 7)
     with pytest.raises(
-        ValueError, match="^SAMImageEncoder: window must be at least 0 and whole name blocks 0 to 1"
+        ValueError,
+        match="^SAMImageEncoder: window must be a whole number of at least 0 and whole name blocks 0 to 1",
     ):
         models.SAMImageEncoder(40, 8, 16, 2, 2, whole=(2,))
     with pytest.raises(ValueError, match=r"^SAMImageEncoder: images must have 40 x 40 pixels"):

@@ -193,6 +193,10 @@ def test_it_learns_and_is_saved(tmp_path, decoder, share):
             lambda: Segmenter(ViT(8, 4, 16, 1, 4, num_classes=3), 5),
             "Segmenter: encoder must be a ViT without a backbone and without a head",
         ),
+        (
+            lambda: Segmenter(models.ResNet((1,), "basic", widths=(8,), num_classes=0), 5),
+            "Segmenter: encoder must be a ViT",
+        ),
         (lambda: small()(IMAGES[0]), r"Segmenter: images must be \(B, C, H, W\)"),
         (lambda: small(decoder="linear").class_tokens, "Segmenter: class_tokens needs the mask decoder"),
         (lambda: small(decoder="linear").class_embeddings(IMAGES), "Segmenter: class_embeddings needs the"),

@@ -283,6 +283,8 @@ def test_it_learns_a_picture_and_is_saved(decoder, tmp_path):
         (lambda: small("linear"), 'SETR: decoder must be "naive", "pup" or "mla", got \'linear\''),
         (lambda: small(taken=(2, 5)), r"SETR: taken must rise from at least 1 to at most 4, got \(2, 5\)"),
         (lambda: small("mla", taken=()), r"SETR: taken must rise from at least 1 to at most 4, got \(\)"),
+        (lambda: SETR(ViT(8, 4, 8, 1, 2, num_classes=3), 5), r"SETR: encoder must be a ViT without a head"),
+        (lambda: SETR(ResNet((1,), "basic", widths=(8,), num_classes=0), 5), r"SETR: encoder must be a ViT"),
         (lambda: SETR(small().encoder, 0), "SETR: num_classes must be a whole number of at least 1, got 0"),
         (lambda: small()(normal(3, 16, 16)), r"SETR: images must be \(B, C, H, W\) \(images: \(3, 16, 16\)\)"),
         (lambda: small()(normal(1, 3, 16, 18)), "ViT: patches of 4 x 4 do not fill an image of 16 x 18 pixels"),

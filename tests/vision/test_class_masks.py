@@ -53,7 +53,8 @@ def test_half_precision_and_arrays_of_tensors():
 
 
 @pytest.mark.parametrize(
-    "place, shape", [(0, (2, 4)), (1, (2, 3, 4)), (1, (1, 3, 5)), (2, (5, 4)), (4, (2,)), (5, (3, 1))]
+    "place, shape",
+    [(0, ()), (0, (2, 4)), (1, (2, 3, 4)), (1, (1, 3, 5)), (2, (5, 4)), (4, (2,)), (5, (3, 1))],
 )
 def test_what_does_not_fit_is_refused(place, shape):
     args = drawn()

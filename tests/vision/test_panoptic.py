@@ -243,6 +243,16 @@ def test_red_is_the_low_byte_and_small_integers_do_not_wrap():
             ValueError,
             r"semantic_inference: .*\(logits: \(2, 5\), masks: \(2, 3, 3\)\)",
         ),
+        (
+            lambda: semantic_inference([[[0.0, 1.0]]], np.zeros((1, 1, 3, 3))),
+            TypeError,
+            "semantic_inference: logits must be an array or a Tensor, got list",
+        ),
+        (
+            lambda: panoptic_inference([[0.0, 1.0]], np.zeros((1, 3, 3)), [True]),
+            TypeError,
+            "panoptic_inference: logits must be an array or a Tensor, got list",
+        ),
         (lambda: rgb2id(np.zeros((2, 2, 3))), TypeError, "rgb2id: .*got float64"),
         (lambda: rgb2id(np.zeros((3, 2, 2), int)), ValueError, r"rgb2id: .*\(image: \(3, 2, 2\)\)"),
         (
@@ -257,3 +267,11 @@ def test_red_is_the_low_byte_and_small_integers_do_not_wrap():
 def test_what_does_not_fit_is_refused(call, kind, complaint):
     with pytest.raises(kind, match=complaint):
         call()
+
+
+@pytest.mark.parametrize("merge", [detr_panoptic, panoptic_inference])
+def test_one_number_is_the_side_of_a_square(merge):
+    logits, masks = np.array([[9.0, 0, 0, 0, 0]]), np.ones((1, 3, 3))
+    ids, segments = merge(logits, masks, THINGS, size=6)
+    np.testing.assert_array_equal(ids, np.ones((6, 6)))
+    assert segments[0]["area"] == 36

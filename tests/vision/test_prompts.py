@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minivis as mv
-from minivis.vision import point_position_code, stability_score
+from minivis.vision import point_position_code, points_in_picture, stability_score
 
 RNG = np.random.default_rng(0)
 GAUSSIAN = RNG.standard_normal((2, 4))
@@ -51,6 +51,12 @@ def test_the_score_falls_with_the_offset_and_lies_between_0_and_1():
         (lambda: point_position_code(np.zeros(3), (4, 4), GAUSSIAN), r"points must be \(..., 2\), x and y"),
         (lambda: point_position_code(np.zeros(2), (4, 4), GAUSSIAN[0]), r"gaussian: \(4,\)"),
         (lambda: point_position_code(np.zeros(2), (4, 0), GAUSSIAN), "must be positive, got 4 x 0"),
+        (lambda: point_position_code(np.zeros(2), (4, np.nan), GAUSSIAN), "must be positive, got 4 x nan"),
+        (lambda: points_in_picture(np.zeros(3), (4, 4), (8, 8)), r"points must be \(..., 2\) or boxes"),
+        (
+            lambda: points_in_picture(np.zeros(2), (4, 0), (8, 8)),
+            r"sizes must be positive, got photo \(4, 0\)",
+        ),
         (lambda: stability_score(np.zeros(3)), r"logits must be \(..., H, W\)"),
         (lambda: stability_score(np.zeros((3, 3)), -1.0), "offset at least 0"),
         (lambda: stability_score(np.zeros((3, 3)), np.nan), "offset at least 0"),
@@ -59,3 +65,20 @@ def test_the_score_falls_with_the_offset_and_lies_between_0_and_1():
 def test_what_does_not_fit_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_frequencies_that_are_whole_numbers_are_refused():
+    with pytest.raises(TypeError, match="point_position_code: gaussian must be floating-point, got int64"):
+        point_position_code(np.zeros(2), (4, 4), np.ones((2, 4), int))
+
+
+def test_points_may_be_a_tensor_and_a_list_is_named():
+    found = points_in_picture(mv.Tensor(np.array([6.0, 8.0])), (16, 12), (32, 6))
+    np.testing.assert_array_equal(found, [3.0, 16.0])
+    for function in (points_in_picture, point_position_code):
+        with pytest.raises(
+            TypeError, match=f"^{function.__name__}: points must be an array or a Tensor, got list"
+        ):
+            function([[6.0, 8.0]], (16, 12), (32, 6))
+    with pytest.raises(TypeError, match="^stability_score: logits must be an array or a Tensor, got list"):
+        stability_score([[1.0]])

@@ -63,9 +63,34 @@ def test_it_works_on_a_device_in_half_and_keeps_no_graph(device):
     np.testing.assert_allclose(logits.numpy(), mv.to_numpy(images), atol=1e-3)
 
 
-@pytest.mark.parametrize(
-    "shape, stride", [((3, 8, 8), 4), ((1, 3, 8, 8), 5), ((1, 3, 8, 8), 0), ((1, 3, 8, 8), (4, 5))]
-)
+@pytest.mark.parametrize("shape, stride", [((3, 8, 8), 4), ((1, 3, 8, 8), 5), ((1, 3, 8, 8), (4, 5))])
 def test_what_does_not_fit_is_refused(shape, stride):
     with pytest.raises(ValueError, match=r"sliding_window: needs images \(B, C, H, W\), and a stride from 1"):
         sliding_window(lambda crop: crop, np.zeros(shape), 4, stride)
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "message"),
+    [
+        (lambda crop: crop[:, :, :1, :1], ValueError, r"logits \(B, K, h, w\) of a window's size, \(1, K, 4, 4\)"),
+        (lambda crop: crop[:, 0], ValueError, "of a window's size"),
+        (lambda crop: crop.numpy().astype(np.uint8), TypeError, "labels have no mean"),
+    ],
+)  # fmt: skip
+def test_what_has_no_mean_over_windows_is_refused(model, error, message):
+    with pytest.raises(error, match=f"sliding_window: the model must return .*{message}"):
+        sliding_window(model, np.ones((1, 2, 6, 7)), 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("images", "window", "stride", "message"),
+    [
+        ((1, 2, 0, 7), 4, 3, "needs images"),
+        ((1, 2, 6, 7), 4.5, 3, "window must be an integer of at least 1"),
+        ((1, 2, 6, 7), 4, 0, "stride must be an integer of at least 1"),
+        ((1, 2, 6, 7), 4, None, "stride must be an integer of at least 1"),
+    ],
+)
+def test_sizes_without_a_meaning_are_refused(images, window, stride, message):
+    with pytest.raises(ValueError, match=f"sliding_window: {message}"):
+        sliding_window(lambda crop: crop, np.ones(images), window, stride)

@@ -40,6 +40,8 @@ def mask_choice(losses, estimates, ious):
     ------
     ValueError
         If the shapes differ, are not (P, M), or there is nothing in them.
+    TypeError
+        If an argument is not floating-point.
 
     Notes
     -----
@@ -60,6 +62,9 @@ def mask_choice(losses, estimates, ious):
     if not all(losses.shape):
         raise ValueError("there must be prompts and masks")
     losses, estimates, ious = raw(losses), raw(estimates), raw(ious)
+    kinds = [x.dtype.name for x in (losses, estimates, ious)]
+    if any(not kind.startswith("float") for kind in kinds):
+        raise TypeError(f"losses, estimates and ious must be floating-point, got {', '.join(kinds)}")
     xp = namespace(losses)
     dtype = losses.dtype
     losses, estimates, ious = widened(losses), widened(estimates), widened(ious)

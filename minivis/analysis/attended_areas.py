@@ -63,12 +63,14 @@ def mean_of_groups(values, groups, count):
     Returns
     -------
     ndarray of float64, shape (count, h)
-        NaN for a group without a query.
+        NaN for a group without a query. What queries of other groups have does not matter, not even if it is NaN.
 
     Raises
     ------
     ValueError
         If the shapes do not fit, or a group is out of range.
+    TypeError
+        If the groups are not integers.
 
     References
     ----------
@@ -85,11 +87,16 @@ def mean_of_groups(values, groups, count):
         raise ValueError(
             f"mean_of_groups: needs values (B, h, N) and groups (B, N) (values: {values.shape}, groups: {groups.shape})"
         )
+    if groups.dtype.kind not in "iu":
+        raise TypeError(f"mean_of_groups: groups must be integers, got {groups.dtype.name}")
     if groups.size and not (-1 <= groups.min() and groups.max() < count):
         raise ValueError(
             f"mean_of_groups: groups must be -1 to {count - 1}, got {groups.min()} to {groups.max()}"
         )
-    chosen = (groups[None] == np.arange(count)[:, None, None]).astype(np.float64)  # (count, B, N)
-    total = np.einsum("gbn,bhn->gh", chosen, values.astype(np.float64))
-    members = chosen.sum(axis=(1, 2))[:, None]
-    return np.where(members > 0, total / np.maximum(members, 1), np.nan)
+    of_heads = np.moveaxis(values.astype(np.float64), 1, -1)  # (B, N, h)
+    means = np.full((count, values.shape[1]), np.nan)
+    for group in range(count):
+        chosen = of_heads[groups == group]  # (queries, h)
+        if len(chosen):
+            means[group] = chosen.mean(axis=0)
+    return means

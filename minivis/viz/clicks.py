@@ -78,16 +78,16 @@ class ClickSegmenter:
         if longest > LARGEST:
             shown = resize(shown[None], _scaled(shown.shape[1:], LARGEST / longest))[0]
         side = _input_size(self.model)
-        height, width = shown.shape[1:]
-        self.scale = side / max(height, width)
-        self._inside = _scaled((height, width), self.scale)  # the picture's part of the model's input
-        fitted = shown[None] if self.scale == 1 else resize(shown[None], self._inside).clip(0, 1)
+        scale = side / max(shown.shape[1:])
+        inside = _scaled(shown.shape[1:], scale)  # the picture's part of the model's input
+        fitted = shown[None] if scale == 1 else resize(shown[None], inside).clip(0, 1)
         fitted = fitted if self.prepare is None else self.prepare(fitted)
-        empty = [(0, 0), (0, 0), *((0, side - length) for length in self._inside)]
+        empty = [(0, 0), (0, 0), *((0, side - length) for length in inside)]
         with no_grad():
-            self._embedding = self.model.embed(np.pad(fitted, empty).astype(np.float32))
-        self._input = (side, side)
-        self.shown = shown
+            embedding = self.model.embed(np.pad(fitted, empty).astype(np.float32))
+        # only now: a picture that the model refuses leaves the one before as it is
+        self.shown, self.scale, self._inside = shown, scale, inside
+        self._embedding, self._input = embedding, (side, side)
         self.prompts, self._answers = [], []
 
     def click(self, x, y, on_object=True):
@@ -379,13 +379,19 @@ def _scaled(size, scale):
 def _channels_first(image):
     """A picture of any form as (3, H, W) float32 in [0, 1]; floats keep their digits."""
     image = array(image, "image")
+    whole = as_bytes(image)  # refuses what is no picture
     if image.dtype.kind == "f" and image.ndim == 3 and image.shape[0] == 3:
         return image.astype(np.float32)
-    return (as_bytes(image) / np.float32(255)).transpose(2, 0, 1)
+    return (whole / np.float32(255)).transpose(2, 0, 1)
 
 
 def _input_size(model):
     """The side of the square that a promptable model takes, in pixels."""
+    if not hasattr(model, "prompt_encoder"):
+        raise TypeError(
+            "click_segmenter: model must be promptable, with embed, answer and prompt_encoder, as SAM is; "
+            f"got {type(model).__name__}"
+        )
     size = np.unique(model.prompt_encoder.image_size)
     if len(size) != 1:
         raise ValueError(f"click_segmenter: the model must take square pictures, its image_size is {size}")
@@ -419,7 +425,9 @@ def click_segmenter(model, image, point=None, box=None, prepare=None):
     Raises
     ------
     ValueError
-        If the picture cannot be read, or a prompt lies outside of it.
+        If the picture cannot be read or its numbers do not lie from 0 to 1, or a prompt lies outside of it.
+    TypeError
+        If the model cannot be asked with prompts.
 
     Examples
     --------

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minivis import viz
-from minivis.viz.click_segmenter import Controls
+from minivis import nn, viz
+from minivis.viz.clicks import Controls
 
 PNG, VIEW = "image/png", "application/vnd.jupyter.widget-view+json"
 SIDE = 32
@@ -169,3 +169,32 @@ def test_an_own_photo_takes_the_place_of_the_picture(tmp_path):
     assert "is no picture in JPEG" in controls.says.value and segmenter.shown.shape == (3, 256, 512)
     viz.click_segmenter(model, path, point=(100, 100))
     np.testing.assert_allclose(model.asked[-1]["points"], [[[[5.75, 5.75]]]])
+
+
+def test_a_picture_that_the_model_refuses_leaves_the_one_before_as_it_is():
+    segmenter = viz.click_segmenter(Discs(), np.zeros((3, SIDE, SIDE)), point=(10, 12))
+    mask = segmenter.mask
+
+    def refuse(images):
+        raise ValueError("no")
+
+    segmenter.prepare = refuse
+    with pytest.raises(ValueError, match="^no$"):
+        segmenter.open(np.zeros((3, 2 * SIDE, SIDE)))
+    np.testing.assert_array_equal(segmenter.mask, mask)
+    segmenter.click(
+        20, 8
+    )  # still half a pixel from the middle of the pixel, not of a picture of another size
+    np.testing.assert_allclose(segmenter.model.asked[-1]["points"], [[[[9.5, 11.5], [19.5, 7.5]]]])
+
+
+@pytest.mark.parametrize("number", [-1.0, 255.0, np.nan])
+def test_numbers_that_are_no_colours_are_refused(number):
+    with pytest.raises(ValueError, match=r"pictures lie within \[0, 1\]"):
+        viz.click_segmenter(Discs(), np.full((3, SIDE, SIDE), number))
+
+
+@pytest.mark.parametrize("model", [None, "sam-shapes", nn.Linear(2, 2)])
+def test_a_model_without_prompts_is_refused(model):
+    with pytest.raises(TypeError, match="^click_segmenter: model must be promptable, .* as SAM is"):
+        viz.click_segmenter(model, np.zeros((3, SIDE, SIDE)))

@@ -29,3 +29,13 @@ def test_it_is_what_sam_loss_makes_of_masks():
 def test_shapes_that_do_not_fit_are_named(shapes):
     with pytest.raises(ValueError, match=r"^mask_choice: (losses, estimates and ious|there must be)"):
         losses.mask_choice(*map(np.zeros, shapes))
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_whole_numbers_are_refused_because_the_result_would_be_cut_off(place):
+    arguments = [np.full((2, 3), 0.5)] * 3
+    arguments[place] = np.ones((2, 3), int)
+    with pytest.raises(
+        TypeError, match="^mask_choice: losses, estimates and ious must be floating-point, got .*int64"
+    ):
+        losses.mask_choice(*arguments)

@@ -67,3 +67,14 @@ def test_means_of_groups_are_those_of_each_head():
 def test_what_does_not_fit_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_what_belongs_to_no_group_or_another_one_does_not_count():
+    values = np.array([[[1.0, 3.0, np.nan, np.inf]]])
+    found = mean_of_groups(values, np.array([[0, 0, -1, 1]]), 2)
+    np.testing.assert_array_equal(found, [[2.0], [np.inf]])
+
+
+def test_half_groups_are_refused():
+    with pytest.raises(TypeError, match="mean_of_groups: groups must be integers, got float64"):
+        mean_of_groups(np.ones((1, 1, 2)), np.array([[0.0, 0.5]]), 1)

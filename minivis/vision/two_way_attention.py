@@ -4,10 +4,12 @@ Not here: the learned projections, heads and norms around it (models/sam.py), at
 """
 
 from minivis import ops
+from minivis.complaints import named
 
 __all__ = ["coded_attention"]
 
 
+@named
 def coded_attention(x, context, x_codes, context_codes):
     r"""Add to each vector what it attends to; position codes say where vectors lie, and are not handed on.
 

@@ -181,11 +181,11 @@ for _part, _name, _sentence, _inputs, _equation, _hint, _mutant in (
     mask_choice.law(
         _name,
         sentence=_sentence,
-        inputs=_inputs,
         equation=_equation,
-        slide=SLIDE,
         hint=_hint,
+        inputs=_inputs,
         mutant=_mutant,
+        slide=SLIDE,
         value=True,
         right_too=False,
     )(lambda f, case, part=_part: _one_of_both(f, case, part))
