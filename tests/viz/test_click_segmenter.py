@@ -119,6 +119,7 @@ def test_the_picture_stands_beside_the_controls_and_alone_without_ipympl(monkeyp
     monkeypatch.setitem(sys.modules, "ipympl.backend_nbagg", None)
     data, about = segmenter._repr_mimebundle_()
     assert data[PNG].startswith(b"\x89PNG") and VIEW not in data
+    assert "install ipympl" in about[PNG]["alt"]  # and it says what is missing
 
 
 def mouse(controls, number, press, release=None, **held):
@@ -129,7 +130,8 @@ def mouse(controls, number, press, release=None, **held):
     for name, place in (("press", press), ("motion", release or press), ("release", release or press)):
         x, y = ax.transData.transform(place)
         event = "motion_notify_event" if name == "motion" else f"button_{name}_event"
-        controls.canvas.callbacks.process(event, MouseEvent(event, controls.canvas, x, y, 1, **held))
+        held = {"button": 1, **held}
+        controls.canvas.callbacks.process(event, MouseEvent(event, controls.canvas, x, y, **held))
 
 
 def test_a_mouse_clicks_drags_and_chooses():
@@ -145,6 +147,12 @@ def test_a_mouse_clicks_drags_and_chooses():
     assert [prompt[2] for prompt in segmenter.prompts] == [1, 0, 0]
     mouse(controls, 0, (25, 28), (2, 4))
     np.testing.assert_allclose(segmenter.prompts[-1], (2, 4, 25, 28), atol=1e-6)
+    mouse(controls, 0, (4, 5), (40, -3))  # over the edge: the box ends there
+    np.testing.assert_allclose(segmenter.prompts[-1], (4, 0, 32, 5), atol=1e-6)
+    mouse(controls, 0, (9, 9), button=3)  # opens the browser's menu
+    mouse(controls, 3, (4, 4))  # nothing is there: a box has one mask
+    assert len(segmenter.prompts) == 5 and controls.choice.value is None
+    controls.undo.click()
     controls.undo.click()
     assert len(segmenter.prompts) == 3
     controls.clear.click()
