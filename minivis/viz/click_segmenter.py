@@ -5,6 +5,7 @@ Not here: the model (models/sam.py), pictures of given prompts and masks (prompt
 
 import html
 import tempfile
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -245,8 +246,10 @@ class Controls:
         import ipywidgets
 
         self.segmenter = segmenter
+        # JupyterLab has messages handled by several threads: none may draw what another one is painting
+        self.lock = threading.RLock()
         fig, self.axes = _empty(None)
-        self.canvas = _canvas(fig)
+        self.canvas = _canvas(fig, self.lock)
         self.kind = ipywidgets.ToggleButtons(options=list(KINDS), description="a click is")
         self.choice = ipywidgets.ToggleButtons(
             options=[("best estimate", None), *((f"mask {n + 1}", n) for n in range(3))], description="paint"
@@ -262,7 +265,7 @@ class Controls:
 
     def _connect(self):
         self.undo.on_click(lambda _: self.follow(self.segmenter.undo))
-        self.clear.on_click(lambda _: self.follow(self.segmenter.clear))
+        self.clear.on_click(lambda _: self.follow(self._begin, self.segmenter.clear))
         self.choice.observe(lambda _: self.follow(self._choose), "value")
         self.photo.observe(lambda _: self.follow(self._upload), "value")
         for event, handle in (("press", self._press), ("release", self._release)):
@@ -271,6 +274,10 @@ class Controls:
 
     def follow(self, act=None, *given):
         """Do something, then show what has come of it, or why it was refused."""
+        with self.lock:
+            self._follow(act, *given)
+
+    def _follow(self, act, *given):
         begin = time.perf_counter()
         try:
             if act is not None:
@@ -282,6 +289,11 @@ class Controls:
         self.segmenter._draw(self.axes)
         self.canvas.draw_idle()
 
+    def _begin(self, act, *given):
+        """Ask about something else: the mask that was chosen is no longer meant."""
+        self.choice.value = None
+        act(*given)
+
     def _choose(self):
         self.segmenter.choice = self.choice.value
 
@@ -290,7 +302,7 @@ class Controls:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder, "photo")
                 path.write_bytes(upload["content"])
-                self.segmenter.open(path)
+                self._begin(self.segmenter.open, path)
 
     def _press(self, event):
         if event.button != MouseButton.LEFT:
@@ -307,9 +319,10 @@ class Controls:
         if self.pressed is None or not _far(self.pressed, event):
             return
         (x, y), corner = self._within(event), self._within(self.pressed)
-        if self.frame is None:
-            self.frame = self.axes[0].add_patch(Rectangle(corner, 0, 0, fill=False, edgecolor="white"))
-        self.frame.set(width=x - corner[0], height=y - corner[1])
+        with self.lock:
+            if self.frame is None:
+                self.frame = self.axes[0].add_patch(Rectangle(corner, 0, 0, fill=False, edgecolor="white"))
+            self.frame.set(width=x - corner[0], height=y - corner[1])
         self.canvas.draw_idle()
 
     def _release(self, event):
@@ -339,8 +352,8 @@ def _empty(caption):
     return fig, list(axes[0])
 
 
-def _canvas(fig):
-    """The widget that shows a figure, and reports what the mouse does on it."""
+def _canvas(fig, lock):
+    """The widget that shows a figure, and reports what the mouse does on it; it draws while it has the lock."""
     from ipympl.backend_nbagg import Canvas, FigureManager
 
     with warnings.catch_warnings():
@@ -348,6 +361,13 @@ def _canvas(fig):
         warnings.simplefilter("ignore", DeprecationWarning)
         canvas = Canvas(fig)
         FigureManager(canvas, 0)
+    draw = canvas.draw
+
+    def draw_alone():
+        with lock:
+            draw()
+
+    canvas.draw = draw_alone
     canvas.toolbar_visible = canvas.header_visible = canvas.footer_visible = False
     return canvas
 

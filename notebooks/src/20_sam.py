@@ -998,13 +998,13 @@ for s, k in pairs[:60]:
 print(f"two pixels on both sides of the edge are {np.mean(edges):.0%} of a picture")
 for n in range(3):
     print(
-        f"{n + 1} clicks: {wrong[n] / len(edges):.0f} wrong pixels an object, {at_edge[n] / wrong[n]:.0%} of them there"
+        f"{n + 1} click{'s' * (n > 0)}: {wrong[n] / len(edges):.0f} wrong pixels an object, {at_edge[n] / wrong[n]:.0%} of them there"
     )
 
 # %% [markdown]
-# After one click half of the wrong pixels are elsewhere: a part of another object, or a piece that is missing. Clicks remove
-# these. What is left is mostly at the edge: the embedding has cells of $4 \times 4$ pixels, masks are drawn from it, and a
-# click says little about an edge. So small objects, which are nearly all edge, are worst. The paper's model gains more from
+# After one click nearly half of the wrong pixels are elsewhere: a part of another object, or a piece that is missing. Clicks
+# remove some of these. Of what is left two thirds are at the edge: the embedding has cells of $4 \times 4$ pixels, masks are
+# drawn from it, and a click says little about an edge. So small objects, which are nearly all edge, are worst. The paper's model gains more from
 # each click: its pictures have 1024 pixels and its things have parts.
 #
 # A phrase is the weakest prompt: it does not say where. The decoder has to find the object by its colour, texture and shape,
@@ -1024,11 +1024,14 @@ viz.prompted_masks(
     [answer.masks.data[0, 0, 0] for answer in said],
     ious=[float(answer.iou.data[0, 0, 0]) for answer in said],
     title="A phrase that fits one object, two, and none",
-    caption="Look at the third picture: there is a mask although nothing fits. In the training every phrase fitted exactly one object, "
-    "so the model cannot say no.",
+    caption="Look for the two crosses in the second picture, cyan and green: neither is in the mask. In the third picture nothing fits, and still "
+    "there is a mask, with the highest estimate of the three.",
 )
 
 # %% [markdown]
+# In the training every phrase fitted exactly one object. So the model has learned neither to return two nor to say no, and its
+# estimate does not tell that something is wrong.
+#
 # ## Masks without a question
 #
 # What if nobody asks? Then the program asks, everywhere: it clicks on each point of a regular grid and keeps the masks that
@@ -1079,7 +1082,8 @@ viz.masks_on_images(
 #
 # Run the next cell, then click. A click is a point *on the object*; with the shift key it is one that is *not on it*. Press,
 # move and release to draw a box. The picture is embedded once; each answer takes a few milliseconds. On the right are the
-# three masks and what the model expects of each; click on one of them to choose it. (Without a running kernel you see the
+# three masks and what the model expects of each; click on one of them to choose it. Nothing keeps an estimate below 1: it is
+# the output of a linear layer, and for an easy object it can be 1.04. (Without a running kernel you see the
 # answer to one click.)
 
 # %%

@@ -4,6 +4,8 @@ Not here: a browser (scripts/click_in_a_browser.py).
 """
 
 import sys
+import threading
+import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -162,6 +164,24 @@ def test_a_mouse_clicks_drags_and_chooses():
     assert controls.choice.value == 2 and segmenter.chosen == 2
 
 
+def test_no_thread_draws_the_picture_while_another_one_paints_it(monkeypatch):
+    segmenter = viz.click_segmenter(Discs(), np.zeros((3, SIDE, SIDE)), point=(3, 3))
+    controls = Controls(segmenter)
+    done = []
+    monkeypatch.setattr(controls.canvas.figure, "draw", lambda renderer: done.append("drawn"))
+    other = threading.Thread(target=controls.canvas.draw)
+
+    def paint(axes):
+        other.start()
+        time.sleep(0.1)  # time enough to draw, if nothing held it back
+        done.append("painted")
+
+    monkeypatch.setattr(segmenter, "_draw", paint)
+    controls.follow()
+    other.join()
+    assert done == ["painted", "drawn"]
+
+
 def test_an_own_photo_takes_the_place_of_the_picture(tmp_path):
     model = Discs()
     segmenter = viz.click_segmenter(model, np.zeros((3, SIDE, SIDE)), point=(3, 3))
@@ -170,7 +190,9 @@ def test_an_own_photo_takes_the_place_of_the_picture(tmp_path):
     Image.new("RGB", (1200, 600), (255, 0, 0)).save(path)
     upload = {"name": "own.png", "type": "image/png", "size": 1, "content": memoryview(path.read_bytes())}
     upload["last_modified"] = datetime.now(UTC)
+    controls.choice.value = 1
     controls.photo.value = (upload,)
+    assert controls.choice.value is None  # it was chosen for the picture before
     assert segmenter.shown.shape == (3, 256, 512) and segmenter.prompts == [] and model.embedded == 2
     np.testing.assert_allclose(model.images[0, 0, :16], 1)
     controls.photo.value = ({**upload, "content": memoryview(b"no picture")},)
