@@ -137,19 +137,25 @@ def _one_each(points, size, gaussian):
 
 
 @point_position_code.law(
-    "length",
+    "products",
     inputs=_call,
-    equation=r"\lVert c \rVert^2 = D / 2",
+    equation=r"c \cdot c' = \sum_k \cos \bigl( 2 \pi\, (p - p')\, G_k \bigr), \qquad \lVert c \rVert^2 = D / 2",
     slide=SLIDE,
-    hint="Each angle has its sine and its cosine, and an angle is made of both x and y: points @ gaussian.",
-    mutant=_one_each,
+    hint="Each angle has its sine and its cosine; p runs from -1 to 1, 2 (...) - 1, and the angle is 2 pi p @ gaussian.",
+    mutant=_half_turns,
+    value=True,
     right_too=False,
 )
-def length(f, case):
-    """The squares of a code sum to D / 2, wherever the point lies: each sine has its cosine."""
-    code = f(case).astype(np.float64)
+def products(f, case):
+    """The product of the codes of two points depends only on how far they are apart, along x and along y."""
+    step = np.array([1.25, 1.25])  # the same along both: which of them is x is another law's question
+    code, moved = f(case), f(case.replace(points=case["points"] + step.astype(np.float32)))
+    angles = 4 * np.pi * (step / case["size"][0]) @ case["gaussian"].astype(np.float64)
+    compare((code * code).sum(axis=-1), np.full(code.shape[:-1], len(angles)), what="The product with itself")
     compare(
-        (code**2).sum(axis=-1), np.full(code.shape[:-1], code.shape[-1] / 2), what="The sum of the squares"
+        (code * moved).sum(axis=-1),
+        np.full(code.shape[:-1], np.cos(angles).sum()),
+        what="The product with the code of a point 1.25 further right and lower",
     )
 
 
@@ -195,25 +201,6 @@ def x_first(f, case):
     moved = case["points"] + np.float32([1.25, 0])
     compare(
         f(case.replace(points=moved)), f(case).astype(np.float64), what="The code of the point moved along x"
-    )
-
-
-@point_position_code.law(
-    "whole turns",
-    inputs=_whole_frequencies,
-    equation=r"G \in \mathbb Z^{2 \times D/2} \;\Rightarrow\; c(x + W / 2, y) = c(x, y)",
-    slide=SLIDE,
-    hint="p runs from -1 to 1 across the image, 2 (...) - 1, and the angle is 2 pi p G: both factors of two belong there.",
-    mutant=_half_turns,
-    right_too=False,
-)
-def whole_turns(f, case):
-    """Half of the image's width is a whole turn of a wave with a frequency of 1."""
-    moved = case["points"] + np.float32([case["size"][1] / 2, 0])
-    compare(
-        f(case.replace(points=moved)),
-        f(case).astype(np.float64),
-        what="The code of the point half an image further",
     )
 
 

@@ -5,11 +5,13 @@ Not here: the model (models/sam.py), pictures of given prompts and masks (prompt
 
 import html
 import tempfile
+import threading
 import time
 import warnings
 from pathlib import Path
 
 import numpy as np
+from matplotlib.backend_bases import MouseButton
 from matplotlib.patches import Rectangle
 
 from minivis.autograd import no_grad
@@ -28,6 +30,8 @@ LARGEST = 512  # pixels: a photo is shown no larger
 DRAG = 6  # pixels on the screen: the mouse has moved less than this between press and release of a click
 WIDTH, HEIGHT = 8.0, 3.1  # inches
 KINDS = {"on the object": 1, "not on it": 0}  # and the labels of such points
+LEGEND = " A green star lies on the object, a red cross beside it; the white frame is a box."
+TO_CLICK = ' To click on it, install ipympl, pip install "minivis[notebooks]", and start the notebook again.'
 
 
 class ClickSegmenter:
@@ -186,8 +190,10 @@ class ClickSegmenter:
         -------
         Figure
         """
-        legend = " A green star lies on the object, a red cross beside it; the white frame is a box."
-        fig, axes = _empty(self.says + legend)
+        return self._painted(self.says + LEGEND)
+
+    def _painted(self, caption):
+        fig, axes = _empty(caption)
         self._draw(axes)
         return fig
 
@@ -225,11 +231,11 @@ class ClickSegmenter:
         return Controls(self).box
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        picture, about = self.figure()._repr_mimebundle_()
         try:
-            controls = self.widget()._repr_mimebundle_()
+            controls, missing = self.widget()._repr_mimebundle_(), ""
         except ImportError:  # without ipywidgets or ipympl: only the picture
-            controls = {}
+            controls, missing = {}, TO_CLICK
+        picture, about = self._painted(self.says + LEGEND + missing)._repr_mimebundle_()
         return {**controls, **picture}, about
 
 
@@ -240,8 +246,10 @@ class Controls:
         import ipywidgets
 
         self.segmenter = segmenter
+        # JupyterLab has messages handled by several threads: none may draw what another one is painting
+        self.lock = threading.RLock()
         fig, self.axes = _empty(None)
-        self.canvas = _canvas(fig)
+        self.canvas = _canvas(fig, self.lock)
         self.kind = ipywidgets.ToggleButtons(options=list(KINDS), description="a click is")
         self.choice = ipywidgets.ToggleButtons(
             options=[("best estimate", None), *((f"mask {n + 1}", n) for n in range(3))], description="paint"
@@ -257,7 +265,7 @@ class Controls:
 
     def _connect(self):
         self.undo.on_click(lambda _: self.follow(self.segmenter.undo))
-        self.clear.on_click(lambda _: self.follow(self.segmenter.clear))
+        self.clear.on_click(lambda _: self.follow(self._begin, self.segmenter.clear))
         self.choice.observe(lambda _: self.follow(self._choose), "value")
         self.photo.observe(lambda _: self.follow(self._upload), "value")
         for event, handle in (("press", self._press), ("release", self._release)):
@@ -266,6 +274,10 @@ class Controls:
 
     def follow(self, act=None, *given):
         """Do something, then show what has come of it, or why it was refused."""
+        with self.lock:
+            self._follow(act, *given)
+
+    def _follow(self, act, *given):
         begin = time.perf_counter()
         try:
             if act is not None:
@@ -277,6 +289,11 @@ class Controls:
         self.segmenter._draw(self.axes)
         self.canvas.draw_idle()
 
+    def _begin(self, act, *given):
+        """Ask about something else: the mask that was chosen is no longer meant."""
+        self.choice.value = None
+        act(*given)
+
     def _choose(self):
         self.segmenter.choice = self.choice.value
 
@@ -285,22 +302,27 @@ class Controls:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder, "photo")
                 path.write_bytes(upload["content"])
-                self.segmenter.open(path)
+                self._begin(self.segmenter.open, path)
 
     def _press(self, event):
-        if event.inaxes in self.axes[1:]:
-            self.choice.value = self.axes.index(event.inaxes) - 1
-        elif event.inaxes is self.axes[0]:
+        if event.button != MouseButton.LEFT:
+            return
+        if event.inaxes is self.axes[0]:
             self.pressed = event
+        elif event.inaxes in self.axes:
+            number = self.axes.index(event.inaxes) - 1
+            if self.segmenter.iou is not None and number < len(self.segmenter.iou):
+                self.choice.value = number
 
     def _move(self, event):
         """Draw the frame of a box that is being drawn."""
-        if self.pressed is None or event.inaxes is not self.axes[0] or not _far(self.pressed, event):
+        if self.pressed is None or not _far(self.pressed, event):
             return
-        corner = self.pressed.xdata, self.pressed.ydata
-        if self.frame is None:
-            self.frame = self.axes[0].add_patch(Rectangle(corner, 0, 0, fill=False, edgecolor="white"))
-        self.frame.set(width=event.xdata - corner[0], height=event.ydata - corner[1])
+        (x, y), corner = self._within(event), self._within(self.pressed)
+        with self.lock:
+            if self.frame is None:
+                self.frame = self.axes[0].add_patch(Rectangle(corner, 0, 0, fill=False, edgecolor="white"))
+            self.frame.set(width=x - corner[0], height=y - corner[1])
         self.canvas.draw_idle()
 
     def _release(self, event):
@@ -312,15 +334,16 @@ class Controls:
         if not _far(begun, event):
             on_object = bool(KINDS[self.kind.value]) and "shift" not in begun.modifiers
             self.follow(self.segmenter.click, *start, on_object)
-        elif event.inaxes is self.axes[0]:
-            self.follow(self.segmenter.draw_box, *start, *self._within(event))
         else:
-            self.follow()
+            self.follow(self.segmenter.draw_box, *start, *self._within(event))
 
     def _within(self, event):
-        """The place of an event, brought into the picture."""
+        """The place of an event, brought into the picture: a box may end beyond the edge."""
         height, width = self.segmenter.shown.shape[1:]
-        return min(max(event.xdata, 0), width), min(max(event.ydata, 0), height)
+        x, y = event.xdata, event.ydata
+        if event.inaxes is not self.axes[0]:
+            x, y = self.axes[0].transData.inverted().transform((event.x, event.y))
+        return min(max(x, 0), width), min(max(y, 0), height)
 
 
 def _empty(caption):
@@ -329,8 +352,8 @@ def _empty(caption):
     return fig, list(axes[0])
 
 
-def _canvas(fig):
-    """The widget that shows a figure, and reports what the mouse does on it."""
+def _canvas(fig, lock):
+    """The widget that shows a figure, and reports what the mouse does on it; it draws while it has the lock."""
     from ipympl.backend_nbagg import Canvas, FigureManager
 
     with warnings.catch_warnings():
@@ -338,6 +361,13 @@ def _canvas(fig):
         warnings.simplefilter("ignore", DeprecationWarning)
         canvas = Canvas(fig)
         FigureManager(canvas, 0)
+    draw = canvas.draw
+
+    def draw_alone():
+        with lock:
+            draw()
+
+    canvas.draw = draw_alone
     canvas.toolbar_visible = canvas.header_visible = canvas.footer_visible = False
     return canvas
 

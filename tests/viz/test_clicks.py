@@ -4,6 +4,8 @@ Not here: a browser (scripts/click_in_a_browser.py).
 """
 
 import sys
+import threading
+import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -119,6 +121,7 @@ def test_the_picture_stands_beside_the_controls_and_alone_without_ipympl(monkeyp
     monkeypatch.setitem(sys.modules, "ipympl.backend_nbagg", None)
     data, about = segmenter._repr_mimebundle_()
     assert data[PNG].startswith(b"\x89PNG") and VIEW not in data
+    assert "install ipympl" in about[PNG]["alt"]  # and it says what is missing
 
 
 def mouse(controls, number, press, release=None, **held):
@@ -129,7 +132,8 @@ def mouse(controls, number, press, release=None, **held):
     for name, place in (("press", press), ("motion", release or press), ("release", release or press)):
         x, y = ax.transData.transform(place)
         event = "motion_notify_event" if name == "motion" else f"button_{name}_event"
-        controls.canvas.callbacks.process(event, MouseEvent(event, controls.canvas, x, y, 1, **held))
+        held = {"button": 1, **held}
+        controls.canvas.callbacks.process(event, MouseEvent(event, controls.canvas, x, y, **held))
 
 
 def test_a_mouse_clicks_drags_and_chooses():
@@ -145,6 +149,12 @@ def test_a_mouse_clicks_drags_and_chooses():
     assert [prompt[2] for prompt in segmenter.prompts] == [1, 0, 0]
     mouse(controls, 0, (25, 28), (2, 4))
     np.testing.assert_allclose(segmenter.prompts[-1], (2, 4, 25, 28), atol=1e-6)
+    mouse(controls, 0, (4, 5), (40, -3))  # over the edge: the box ends there
+    np.testing.assert_allclose(segmenter.prompts[-1], (4, 0, 32, 5), atol=1e-6)
+    mouse(controls, 0, (9, 9), button=3)  # opens the browser's menu
+    mouse(controls, 3, (4, 4))  # nothing is there: a box has one mask
+    assert len(segmenter.prompts) == 5 and controls.choice.value is None
+    controls.undo.click()
     controls.undo.click()
     assert len(segmenter.prompts) == 3
     controls.clear.click()
@@ -152,6 +162,24 @@ def test_a_mouse_clicks_drags_and_chooses():
     mouse(controls, 0, (9, 9))
     mouse(controls, 3, (4, 4))
     assert controls.choice.value == 2 and segmenter.chosen == 2
+
+
+def test_no_thread_draws_the_picture_while_another_one_paints_it(monkeypatch):
+    segmenter = viz.click_segmenter(Discs(), np.zeros((3, SIDE, SIDE)), point=(3, 3))
+    controls = Controls(segmenter)
+    done = []
+    monkeypatch.setattr(controls.canvas.figure, "draw", lambda renderer: done.append("drawn"))
+    other = threading.Thread(target=controls.canvas.draw)
+
+    def paint(axes):
+        other.start()
+        time.sleep(0.1)  # time enough to draw, if nothing held it back
+        done.append("painted")
+
+    monkeypatch.setattr(segmenter, "_draw", paint)
+    controls.follow()
+    other.join()
+    assert done == ["painted", "drawn"]
 
 
 def test_an_own_photo_takes_the_place_of_the_picture(tmp_path):
@@ -162,7 +190,9 @@ def test_an_own_photo_takes_the_place_of_the_picture(tmp_path):
     Image.new("RGB", (1200, 600), (255, 0, 0)).save(path)
     upload = {"name": "own.png", "type": "image/png", "size": 1, "content": memoryview(path.read_bytes())}
     upload["last_modified"] = datetime.now(UTC)
+    controls.choice.value = 1
     controls.photo.value = (upload,)
+    assert controls.choice.value is None  # it was chosen for the picture before
     assert segmenter.shown.shape == (3, 256, 512) and segmenter.prompts == [] and model.embedded == 2
     np.testing.assert_allclose(model.images[0, 0, :16], 1)
     controls.photo.value = ({**upload, "content": memoryview(b"no picture")},)

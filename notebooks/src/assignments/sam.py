@@ -55,10 +55,10 @@ award(
         "half a pixel": 2,
         "x first": 1,
         "sines first": 1,
+        "products": 2,
         ### BEGIN HIDDEN TESTS
-        "agrees on anything": 3,
+        "agrees on anything": 2,
         "width and height": 2,
-        "whole turns": 1,
         "shape": 1,
         ### END HIDDEN TESTS
     },
