@@ -153,3 +153,14 @@ def test_minivis_keeps_the_law(name):
 
 def test_the_laws_need_no_tensor():
     assert isinstance(ours("softmax")(np.zeros(3)), np.ndarray)
+
+
+def test_a_position_code_in_float32_alone_is_right():
+    def answer(points, size, gaussian):
+        sides = np.array([size[1], size[0]], points.dtype)
+        angles = np.float32(2 * np.pi) * ((2 * (points + np.float32(0.5)) / sides - 1) @ gaussian)
+        return np.concatenate([np.sin(angles), np.cos(angles)], axis=-1).astype(gaussian.dtype)
+
+    for seed in range(12):
+        report = laws.judge("point_position_code", answer, seed=seed, only=["agrees on anything"])
+        assert report.passed, str(report)
