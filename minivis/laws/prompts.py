@@ -149,7 +149,8 @@ def _one_each(points, size, gaussian):
 def products(f, case):
     """The product of the codes of two points depends only on how far they are apart, along x and along y."""
     step = np.array([1.25, 1.25])  # the same along both: which of them is x is another law's question
-    code, moved = f(case), f(case.replace(points=case["points"] + step.astype(np.float32)))
+    code = f(case)
+    moved = f(case.replace(points=case["points"] + step.astype(np.float32)))
     angles = 4 * np.pi * (step / case["size"][0]) @ case["gaussian"].astype(np.float64)
     compare((code * code).sum(axis=-1), np.full(code.shape[:-1], len(angles)), what="The product with itself")
     compare(

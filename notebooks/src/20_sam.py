@@ -153,7 +153,8 @@ def milliseconds(work, times):
 
 with mv.no_grad():
     embedding = model.embed(image)
-    once, many = model(image, **on(*click)), model.answer(embedding, **on(*click))
+    once = model(image, **on(*click))
+    many = model.answer(embedding, **on(*click))
     np.testing.assert_allclose(once.masks.data, many.masks.data, rtol=1e-4, atol=1e-4)
     encoding = milliseconds(lambda: model.embed(image), 5)
     answering = milliseconds(lambda: model.answer(embedding, **on(*click)), 20)
@@ -368,7 +369,8 @@ viz.heatmap(
 
 # %% tags=["slide:A/88-sam-prompt-encoder"]
 encoder = model.prompt_encoder
-(x, y), types = click, [kind.data[0] for kind in encoder.point_types]
+x, y = click
+types = [kind.data[0] for kind in encoder.point_types]
 code = mv.vision.point_position_code
 own = encoder.gaussian
 corners = np.float32([[12, 8], [40, 30]])  # x, y
@@ -510,7 +512,8 @@ assert (five, decoder.mask_tokens.shape[0]) == (5, 4)
 with mv.no_grad():
     tokens, maps = model.prompt_encoder(**on(*click))
     everything = ops.concatenate([decoder.iou_token, decoder.mask_tokens, tokens[0, 0]], axis=0)[None, None]
-    t, picture = everything, (embedding + maps[0]).reshape(1, 1, 64, 256).transpose(0, 1, 3, 2)
+    t = everything
+    picture = (embedding + maps[0]).reshape(1, 1, 64, 256).transpose(0, 1, 3, 2)
     for layer in decoder.layers:
         t, picture = layer(t, picture, everything, cell_codes)
     t = decoder.final_norm(t + decoder.final_attn(t + everything, picture + cell_codes, picture))
@@ -557,7 +560,9 @@ def fit(start, steps=300):
 
 
 # %%
-one, alike, apart = fit([0]), fit([0, 0, 0]), fit([-2, 0, 2])
+one = fit([0])
+alike = fit([0, 0, 0])
+apart = fit([-2, 0, 2])
 ring = (radius >= 3) & (radius < 6)
 assert 0.2 < one[0][ring].mean() < 0.8 and apart[0][ring].mean() < 0.1 and apart[1][ring].mean() > 0.9
 viz.images(
@@ -669,7 +674,8 @@ def dice_loops(logits, truth):
 
 
 # %% tags=["slide:A/93-sam-losses"]
-logits, truth = rng.normal(0, 2, (3, 6, 7)), rng.random((6, 7)) < 0.3
+logits = rng.normal(0, 2, (3, 6, 7))
+truth = rng.random((6, 7)) < 0.3
 losses = [20 * focal_loops(m, truth) + dice_loops(m, truth) for m in logits]
 estimates = np.array([0.2, 0.5, 0.9])
 found = mv.losses.sam_loss(logits[None, None], estimates[None, None], truth[None, None])
@@ -795,7 +801,8 @@ class ClickToMask(mv.nn.Module):
         places = mv.vision.point_position_code(cells, (h, w), self.gaussian)  # (N, D)
         click = mv.vision.point_position_code(clicks[:, None], (4 * h, 4 * w), self.gaussian) + self.clicked
         codes = ops.concatenate([ops.broadcast_to(self.own, (B, 4, D)), click], axis=1)  # (B, 5, D)
-        tokens, picture = codes, x.reshape(B, D, h * w).transpose(0, 2, 1)
+        tokens = codes
+        picture = x.reshape(B, D, h * w).transpose(0, 2, 1)
         for layer in self.layers:
             tokens, picture = layer(tokens, picture, codes, places)
         pixels = self.enlarge(picture.transpose(0, 2, 1).reshape(B, D, h, w))  # (B, D / 4, 64, 64)
@@ -831,7 +838,8 @@ def test_iou(net):
     """Mean IoU after one click: of the mask with the highest estimate, and of the best of three."""
     with mv.no_grad():
         masks, estimates = net(test_maps[[i for i, _, _ in asked]], np.float32([c for *_, c in asked]))
-    masks, chosen = masks.data[:, 0] > 0, estimates.data[:, 0].argmax(axis=1)
+    masks = masks.data[:, 0] > 0
+    chosen = estimates.data[:, 0].argmax(axis=1)
     each = (masks & test_truth[:, None]).sum((2, 3)) / (masks | test_truth[:, None]).sum((2, 3))
     return each[np.arange(len(each)), chosen].mean(), each.max(axis=1).mean()
 
@@ -986,7 +994,8 @@ viz.curves(
 # %%
 from scipy.ndimage import binary_dilation, binary_erosion
 
-wrong, at_edge, edges = np.zeros(3), np.zeros(3), []
+wrong, at_edge = np.zeros((2, 3))
+edges = []
 for s, k in pairs[:60]:
     truth = s.masks[k]
     edge = binary_dilation(truth, iterations=2) & ~binary_erosion(truth, iterations=2)
@@ -1360,7 +1369,8 @@ def depth(mask):
 # %% tags=["setup"]
 object_ = np.zeros((12, 16), bool)
 object_[2:9, 3:12] = True
-part, shifted = object_.copy(), np.roll(object_, 3, axis=1)
+shifted = np.roll(object_, 3, axis=1)
+part = object_.copy()
 part[:, 6:] = False
 too_much = object_.copy()
 too_much[8:12, 0:9] = True
