@@ -362,7 +362,7 @@ viz.heatmap(
 # %% [markdown]
 # Now the **types**. To the code of a point a learned vector is added: one for *on the object*, another for *not on it*. A
 # **box** becomes two tokens, its upper left and its lower right corner, with two further vectors. So the network can tell
-# which corner is which: a box whose corners are exchanged is another question. When there are points and no box, one more
+# which corner is which: with these two vectors exchanged it is another question. When there are points and no box, one more
 # token says so; it has no position. A **text** is read by the text encoder of CLIP (chapter [12](12_clip.ipynb)); here that
 # of `clip-shapes`, and a learned linear map brings its 64 numbers to the width. (The published SAM models take no texts: the
 # paper reports on that model, but it was not published.) In the published models each of these tokens has 256 numbers, in ours 64.
@@ -386,10 +386,19 @@ by_hand = [
 np.testing.assert_allclose(asked.data[0, 0], by_hand, rtol=1e-4, atol=1e-5)
 print("a click, a box and a phrase are", asked.shape[2], "tokens of width", asked.shape[3])
 
+
 # %%
-swapped = {"boxes": np.float32([[[x1, y1, x0, y0]]])}  # lower right first
+def exchange_corners():
+    """Each corner of a box gets the learned vector of the other one."""
+    first, second = encoder.point_types[2:]
+    first.data, second.data = second.data, first.data
+
+
 with mv.no_grad():
-    right, wrong = (model.answer(embedding, **box, multimask=False) for box in (questions["a box"], swapped))
+    right = model.answer(embedding, **questions["a box"], multimask=False)
+    exchange_corners()
+    wrong = model.answer(embedding, **questions["a box"], multimask=False)
+    exchange_corners()  # as before
     several = np.float32([[[[10, 20], [30, 22], [50, 9]]]])
     one, other = (
         model.answer(
@@ -398,7 +407,9 @@ with mv.no_grad():
         for order in ([0, 1, 2], [2, 0, 1])
     )
 print(f"the box: IoU {iou(right.masks.data[0, 0, 0] > 0, scene.masks[thing]):.2f}", end="; ")
-print(f"with its corners exchanged: {iou(wrong.masks.data[0, 0, 0] > 0, scene.masks[thing]):.2f}")
+print(
+    f"with the vectors of its corners exchanged: {iou(wrong.masks.data[0, 0, 0] > 0, scene.masks[thing]):.2f}"
+)
 np.testing.assert_allclose(one.masks.data, other.masks.data, rtol=1e-3, atol=1e-3)
 print("the order of the points does not matter: tokens are a set")
 
