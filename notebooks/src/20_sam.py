@@ -108,8 +108,8 @@ viz.prompted_masks(
 )
 
 # %% [markdown]
-# The click and the box find the star. The phrase finds it too, and a part of the triangle, because a phrase does not say where.
-# The rough mask, a small disc around the click, does not help here: it covers only the middle of the star, and the tips are lost.
+# The click and the box find the star. The phrase finds it too, and a few pixels of the triangle, because a phrase does not say
+# where. The rough mask, a small disc around the click, does not help here.
 #
 # ## A heavy part that runs once, and light parts that answer
 #
@@ -283,8 +283,8 @@ viz.images(
     titles=["picture", "embedding, 16 x 16 cells"],
     size=2.6,
     title="The embedding of a picture, made before any question",
-    caption="The colours are the three main directions of the 64 channels. Look for the three objects: each stands out from the ground. "
-    "Star and triangle, which touch, have similar colours here. The ground changes slowly with the position.",
+    caption="The colours are the three main directions of the 64 channels. Look for the three objects: each stands out from the ground, "
+    "which changes slowly with the position.",
 )
 
 # %% [markdown]
@@ -613,8 +613,8 @@ viz.mask_choices(
     three.iou.data[0, 0],
     truth=hard[0].masks[hard[1]],
     title="Three masks for one click, the highest estimate first",
-    caption="On the left is what was meant. Compare the IoU, which is the true one, with the estimate below it: one of the three masks is right, but it "
-    "has the lowest estimate, and the two objects together have the highest.",
+    caption="On the left is what was meant. Compare the IoU, which is the true one, with the estimate below it: the mask that is right "
+    "has the lowest estimate. The other two take a part of the square along.",
 )
 
 # %% [markdown]
@@ -641,7 +641,7 @@ print(f"correlation of estimated and true IoU: {together:.2f}")
 assert true.max(axis=1).mean() >= by_estimate.mean() > true.mean() - 0.02 and together > 0.3
 
 # %% [markdown]
-# The choice by the estimate is a little better than one at random, and about as far from the best of three. The estimates
+# The choice by the estimate is a little better than one at random, and the best of three would be better still. The estimates
 # tell easy objects from difficult ones better than they tell the three masks of one object apart.
 
 # %% [markdown]
@@ -896,8 +896,8 @@ viz.curves(
     "step",
     "loss",
     title="A decoder learns to answer clicks",
-    caption="The loss of batches of 24 clicks. Look at how it falls: fast at first, then a flat piece near step 60, and then slowly. After "
-    "step 300 it hardly changes, because the learning rate goes to 0.",
+    caption="The loss of batches of 24 clicks. Look at how it falls: fast at first, then slowly. Near the end it "
+    "hardly changes, because the learning rate goes to 0.",
 )
 
 # %%
@@ -1022,7 +1022,7 @@ for n in range(3):
     )
 
 # %% [markdown]
-# After one click nearly half of the wrong pixels are elsewhere: a part of another object, or a piece that is missing. Clicks
+# After one click about half of the wrong pixels are elsewhere: a part of another object, or a piece that is missing. Clicks
 # remove some of these. Of what is left two thirds are at the edge: the embedding has cells of $4 \times 4$ pixels, masks are
 # drawn from it, and a click says little about an edge. So small objects, which are nearly all edge, are worst. The paper's model gains more from
 # each click: its pictures have 1024 pixels and its things have parts.
@@ -1045,12 +1045,12 @@ viz.prompted_masks(
     ious=[float(answer.iou.data[0, 0, 0]) for answer in said],
     title="A phrase that fits one object, two, and none",
     caption="Look for the two crosses in the second picture, cyan and green: neither is in the mask. In the third picture nothing fits, and still "
-    "there is a mask, with the highest estimate of the three.",
+    "there is a mask.",
 )
 
 # %% [markdown]
-# In the training every phrase fitted exactly one object. So the model has learned neither to return two nor to say no, and its
-# estimate does not tell that something is wrong.
+# In the training every phrase fitted exactly one object. So the model has learned neither to return two nor to say no. Its
+# estimates are lower for such phrases, but far from 0.
 #
 # ## Masks without a question
 #
@@ -1103,7 +1103,7 @@ viz.masks_on_images(
 # Run the next cell, then click. A click is a point *on the object*; with the shift key it is one that is *not on it*. Press,
 # move and release to draw a box. The picture is embedded once; each answer takes a few milliseconds. On the right are the
 # three masks and what the model expects of each; click on one of them to choose it. Nothing keeps an estimate below 1: it is
-# the output of a linear layer, and for an easy object it can be 1.04. (Without a running kernel you see the
+# the output of a linear layer, and for an easy object it can be a little more. (Without a running kernel you see the
 # answer to one click.)
 
 # %%
@@ -1114,7 +1114,7 @@ viz.click_segmenter(model, seen.image, point=(x + 0.5, y + 0.5))
 # %% [markdown]
 # Now a photograph. Write the path of one of yours instead of the flower, or press *own photo* above. It is scaled so that its
 # longer side fits the 64 pixels of this model. Do not expect much: the model has only seen generated shapes. Do not trust its
-# estimate either: for a part of the flower it expects an IoU above 0.9.
+# estimate either: for a part of the flower it expects a high IoU.
 
 # %%
 photo = mv.data.photos.flower()  # or "path/of/your/photo.jpg"
