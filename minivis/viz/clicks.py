@@ -91,7 +91,8 @@ class ClickSegmenter:
             embedding = self.model.embed(np.pad(fitted, empty).astype(np.float32))
         # only now: a picture that the model refuses leaves the one before as it is
         self.shown, self.scale, self._inside = shown, scale, inside
-        self._embedding, self._input = embedding, (side, side)
+        self._embedding = embedding
+        self._input = (side, side)
         self.prompts, self._answers = [], []
 
     def click(self, x, y, on_object=True):
@@ -231,11 +232,13 @@ class ClickSegmenter:
         return Controls(self).box
 
     def _repr_mimebundle_(self, include=None, exclude=None):
+        caption = self.says + LEGEND
         try:
-            controls, missing = self.widget()._repr_mimebundle_(), ""
+            controls = self.widget()._repr_mimebundle_()
         except ImportError:  # without ipywidgets or ipympl: only the picture
-            controls, missing = {}, TO_CLICK
-        picture, about = self._painted(self.says + LEGEND + missing)._repr_mimebundle_()
+            controls = {}
+            caption += TO_CLICK
+        picture, about = self._painted(caption)._repr_mimebundle_()
         return {**controls, **picture}, about
 
 
@@ -318,7 +321,8 @@ class Controls:
         """Draw the frame of a box that is being drawn."""
         if self.pressed is None or not _far(self.pressed, event):
             return
-        (x, y), corner = self._within(event), self._within(self.pressed)
+        x, y = self._within(event)
+        corner = self._within(self.pressed)
         with self.lock:
             if self.frame is None:
                 self.frame = self.axes[0].add_patch(Rectangle(corner, 0, 0, fill=False, edgecolor="white"))
