@@ -44,7 +44,8 @@ def prompts_picture(number=72):
     """A held-out scene, and what the small SAM answers to a click, to a second one, to a box and to a phrase."""
     model = mv.load("sam-shapes")
     scene = mv.data.shapes.Scenes(number + 1, "held-out", 0, sample=lambda scene: scene)[number]
-    thing, boxed = scene.masks[0], np.argwhere(scene.masks[1])
+    thing = scene.masks[0]
+    boxed = np.argwhere(scene.masks[1])
     phrase = sam_shapes.phrases_of(scene)[1][0]
     with mv.no_grad():
         embedding = model.embed(scene.image[None])

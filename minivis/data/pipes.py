@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minivis.data.shapes import BLOCK, SPLITS
+from minivis.data.shapes import BLOCK, SPLITS, begin
 
 __all__ = ["Pipe", "Pipes", "pipe"]
 
@@ -62,7 +62,7 @@ def pipe(seed=0, size=SIZE):
     Raises
     ------
     ValueError
-        If the seed is negative or the size is too small.
+        If the seed is negative or no whole number, or the size is too small.
 
     References
     ----------
@@ -74,12 +74,7 @@ def pipe(seed=0, size=SIZE):
     >>> drawn.image.shape, drawn.mask.shape, drawn.box.tolist()
     ((3, 64, 64), (64, 64), [6.0, 22.0, 42.0, 48.0])
     """
-    height, width = size if isinstance(size, (tuple, list)) else (size, size)
-    if min(height, width) < 32:
-        raise ValueError(f"pipe: size must be at least 32 pixels, got {height} x {width}")
-    if seed < 0:
-        raise ValueError(f"pipe: seed must not be negative, got {seed}")
-    rng = np.random.default_rng([seed, len("pipe")])
+    height, width, rng = begin("pipe", seed, size)
     ground = _ground(rng, height, width)
     corners, radius, bent = _course(rng, height, width)
     across, along, mask = _coordinates(corners, radius, height, width)

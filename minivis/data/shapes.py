@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minivis.data._drawing import CLASSES, HUES, STUFF, TEXTURES, THINGS, draw_ground, paint, place
+from minivis.pairs import checked_pair
 
 __all__ = [
     "CAPTION_WORDS",
@@ -141,7 +142,7 @@ def scene(seed=0, size=SIZE, objects=None):
     >>> print(s.caption)
     a blue checked triangle, a red striped star, a green checked star on grass, sand and water
     """
-    height, width, rng = _begin("scene", seed, size, objects)
+    height, width, rng = begin("scene", seed, size, objects)
     count = 1 + int(rng.binomial(7, 3 / 7)) if objects is None else objects
     ground = draw_ground(rng, height, width)
     placed = place(rng, count, height, width)
@@ -188,7 +189,7 @@ def video(seed=0, frames=8, size=SIZE, objects=None):
     """
     if frames < 1:
         raise ValueError(f"video: frames must be at least 1, got {frames}")
-    height, width, rng = _begin("video", seed, size, objects)
+    height, width, rng = begin("video", seed, size, objects)
     ground = draw_ground(rng, height, width)
     placed = place(rng, int(rng.integers(1, 3)) if objects is None else objects, height, width)
     directions = rng.integers(4, size=len(placed))
@@ -308,13 +309,11 @@ def _with_target(drawn):
     return drawn.image, drawn.target()
 
 
-def _begin(name, seed, size, objects):
+def begin(name, seed, size, objects=None):
     """Check the arguments; return height, width and the generator for the seed."""
-    height, width = size if isinstance(size, (tuple, list)) else (size, size)
-    if min(height, width) < 32:
-        raise ValueError(f"{name}: size must be at least 32 pixels, got {height} x {width}")
-    if seed < 0:
-        raise ValueError(f"{name}: seed must not be negative, got {seed}")
+    height, width = checked_pair(name, "size", size, least=32)
+    if not hasattr(seed, "__index__") or seed < 0:
+        raise ValueError(f"{name}: seed must be a whole number of at least 0, got {seed!r:.100}")
     if objects is not None and not 1 <= objects <= 8:
         raise ValueError(f"{name}: objects must be 1 to 8, got {objects}")
     return height, width, np.random.default_rng([seed, len(name)])

@@ -60,8 +60,10 @@ def checked_weights(name, num_classes, published, weights, no_object):
         raise ValueError(
             f"{name}: weights has an unknown term {unknown[0]!r}; the terms are {', '.join(published)}"
         )
-    if num_classes < 1:
-        raise ValueError(f"{name}: num_classes must be at least 1, got {num_classes}")
+    if not hasattr(num_classes, "__index__") or num_classes < 1:
+        raise ValueError(
+            f"{name}: num_classes must be a whole number of at least 1, got {num_classes!r:.100}"
+        )
     if not no_object > 0 or not min([0, *weights.values()]) >= 0:
         raise ValueError(
             f"{name}: weights must be at least 0 and no_object above it, got {weights} and {no_object}"

@@ -30,7 +30,7 @@ def mask_decoder(patches, classes, w_patch, w_class, gamma, beta, eps=1e-5):
     classes : ndarray or Tensor, shape (B, K, D)
         The class embeddings after it.
     w_patch, w_class : ndarray or Tensor, shape (D, D)
-        The vectors are rows, and are multiplied from the left: ``patches @ w_patch``.
+        The vectors are rows, and the matrix stands on their right: ``patches @ w_patch``.
     gamma, beta : ndarray or Tensor, shape (K,)
         Scale and shift of each class.
     eps : float, default 1e-5

@@ -72,7 +72,7 @@ def point_grid(side, size):
     Raises
     ------
     ValueError
-        If ``side`` or the size is not positive.
+        If ``side`` is not a whole number of at least 1, or the size is not positive.
 
     Examples
     --------
@@ -83,9 +83,9 @@ def point_grid(side, size):
            [5.5, 2.5]])
     """
     (height, width) = size
-    if min(side, height, width) < 1:
+    if not hasattr(side, "__index__") or side < 1 or not (height > 0 and width > 0):
         raise ValueError(
-            f"point_grid: side, height and width must be positive, got {side}, {height}, {width}"
+            f"point_grid: side must be a whole number of at least 1, height and width positive, got {side}, {height}, {width}"
         )
     middles = (np.arange(side) + 0.5) / side
     x, y = np.meshgrid(middles * width - 0.5, middles * height - 0.5)
@@ -140,6 +140,7 @@ def masks_in_photo(logits, size, picture=None, photo=None):
     return ops.reshape(x, (*lead, *photo))
 
 
+@named
 def automatic_masks(
     model, image, side=32, iou=0.88, stability=0.95, nms=0.7, offset=1.0, picture=None, photo=None, at_once=AT_ONCE,
     progress=None,

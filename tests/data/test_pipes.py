@@ -54,8 +54,10 @@ def test_splits_share_no_picture_and_can_be_loaded():
 @pytest.mark.parametrize(
     "call, complaint",
     [
-        (lambda: pipe(-1), "pipe: seed must not be negative"),
-        (lambda: pipe(0, 16), "pipe: size must be at least 32 pixels, got 16 x 16"),
+        (lambda: pipe(-1), "pipe: seed must be a whole number of at least 0, got -1"),
+        (lambda: pipe(0.5), "pipe: seed must be a whole number of at least 0, got 0.5"),
+        (lambda: pipe(0, 16), "pipe: size must be an integer of at least 32, or two of them, got 16"),
+        (lambda: pipe(0, (40, 40, 3)), "pipe: size must be an integer of at least 32"),
         (lambda: Pipes(3, "test"), "Pipes: split must be one of held-out, validation, train, got 'test'"),
         (lambda: Pipes(0), "Pipes: count must be 1 to 1000000, got 0"),
     ],

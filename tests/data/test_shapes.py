@@ -52,7 +52,7 @@ def test_scenes_are_as_rich_as_promised():
 
 def test_part_of_an_object_is_hidden_in_a_third_of_the_scenes():
     def has_occlusion(seed):
-        height, width, rng = shapes._begin("scene", seed, 64, None)
+        height, width, rng = shapes.begin("scene", seed, 64, None)
         count = 1 + int(rng.binomial(7, 3 / 7))
         _drawing.draw_ground(rng, height, width)
         covered = np.zeros((height, width), int)
@@ -160,8 +160,8 @@ def test_things_in_a_video_move_as_it_says(seed):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: shapes.scene(-1), "seed must not be negative"),
-        (lambda: shapes.scene(0, 16), "at least 32 pixels, got 16 x 16"),
+        (lambda: shapes.scene(-1), "seed must be a whole number of at least 0, got -1"),
+        (lambda: shapes.scene(0, 16), "size must be an integer of at least 32, or two of them, got 16"),
         (lambda: shapes.scene(0, objects=9), "objects must be 1 to 8, got 9"),
         (lambda: shapes.video(0, frames=0), "frames must be at least 1"),
         (lambda: shapes.Scenes(5, "test"), "held-out, validation, train, got 'test'"),

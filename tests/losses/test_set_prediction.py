@@ -286,7 +286,11 @@ def test_arrays_give_arrays():
     [
         (lambda: HungarianMatcher(0, 0, 0), "HungarianMatcher: weights must be at least 0"),
         (lambda: HungarianMatcher(-1), "HungarianMatcher: weights must be at least 0"),
-        (lambda: SetCriterion(0), "SetCriterion: num_classes must be at least 1, got 0"),
+        (lambda: SetCriterion(0), "SetCriterion: num_classes must be a whole number of at least 1, got 0"),
+        (
+            lambda: SetCriterion(2.5),
+            "SetCriterion: num_classes must be a whole number of at least 1, got 2.5",
+        ),
         (
             lambda: SetCriterion(3, weights={"loss_l1": 2}),
             "SetCriterion: weights has an unknown term 'loss_l1'; the terms are",

@@ -271,7 +271,7 @@ def test_what_does_not_fit_is_refused(call, kind, complaint):
 
 @pytest.mark.parametrize("merge", [detr_panoptic, panoptic_inference])
 def test_one_number_is_the_side_of_a_square(merge):
-    logits, masks = np.array([[9.0, 0, 0, 0, 0]]), np.ones((1, 3, 3))
-    ids, segments = merge(logits, masks, THINGS, size=6)
+    logits = np.array([[9.0, 0, 0, 0, 0]])
+    ids, segments = merge(logits, np.ones((1, 3, 3)), THINGS, size=6)
     np.testing.assert_array_equal(ids, np.ones((6, 6)))
     assert segments[0]["area"] == 36

@@ -109,7 +109,11 @@ def test_masks_in_a_photo_without_padding_are_only_enlarged():
         (lambda: automatic_masks(Discs(), IMAGE, at_once=0), "at_once at least 1"),
         (
             lambda: automatic_masks(Discs(), IMAGE, side=0),
-            "point_grid: side, height and width must be positive",
+            "point_grid: side must be a whole number of at least 1, height and width positive, got 0, 64, 64",
+        ),
+        (
+            lambda: point_grid(2.5, (4, 8)),
+            "point_grid: side must be a whole number of at least 1, .* got 2.5, 4, 8",
         ),
         (lambda: masks_in_photo(np.zeros((4, 4)), (8, 8), (9, 8)), "the picture .* lie inside the image"),
         (lambda: masks_in_photo(np.zeros(4), (8, 8)), r"logits must be \(..., h, w\)"),
