@@ -276,7 +276,7 @@ class TwoWayBlock(Module):
         return tokens, image
 
 
-class _ThreeLayers(Module):
+class ThreeLayerMLP(Module):
     """An MLP of three linear layers with ReLUs between them."""
 
     def __init__(self, width, out_width, hidden, rng):
@@ -358,8 +358,8 @@ class MaskDecoder(Module):
             ConvTranspose2d(width // 4, width // 8, 2, stride=2, rng=rng),
             GELU(),
         )
-        self.mask_mlps = [_ThreeLayers(width, width // 8, width, rng) for _ in range(1 + masks)]
-        self.iou_head = _ThreeLayers(width, 1 + masks, iou_width or width, rng)
+        self.mask_mlps = [ThreeLayerMLP(width, width // 8, width, rng) for _ in range(1 + masks)]
+        self.iou_head = ThreeLayerMLP(width, 1 + masks, iou_width or width, rng)
 
     def forward(self, image, image_codes, tokens, maps, multimask=True):
         """Answer prompts.

@@ -232,13 +232,13 @@ class ClickSegmenter:
         return Controls(self).box
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        controls = {}
-        missing = ""
+        caption = self.says + LEGEND
         try:
             controls = self.widget()._repr_mimebundle_()
         except ImportError:  # without ipywidgets or ipympl: only the picture
-            missing = TO_CLICK
-        picture, about = self._painted(self.says + LEGEND + missing)._repr_mimebundle_()
+            controls = {}
+            caption += TO_CLICK
+        picture, about = self._painted(caption)._repr_mimebundle_()
         return {**controls, **picture}, about
 
 

@@ -108,8 +108,8 @@ viz.prompted_masks(
 )
 
 # %% [markdown]
-# The click and the box find the star. The phrase finds it too, and a part of the triangle, because a phrase does not say where.
-# The rough mask, a small disc around the click, does not help here: it covers only the middle of the star, and the tips are lost.
+# The click and the box find the star. The phrase finds it too, and a few pixels of the triangle, because a phrase does not say
+# where. The rough mask, a small disc around the click, does not help here.
 #
 # ## A heavy part that runs once, and light parts that answer
 #
@@ -153,7 +153,8 @@ def milliseconds(work, times):
 
 with mv.no_grad():
     embedding = model.embed(image)
-    once, many = model(image, **on(*click)), model.answer(embedding, **on(*click))
+    once = model(image, **on(*click))
+    many = model.answer(embedding, **on(*click))
     np.testing.assert_allclose(once.masks.data, many.masks.data, rtol=1e-4, atol=1e-4)
     encoding = milliseconds(lambda: model.embed(image), 5)
     answering = milliseconds(lambda: model.answer(embedding, **on(*click)), 20)
@@ -282,8 +283,8 @@ viz.images(
     titles=["picture", "embedding, 16 x 16 cells"],
     size=2.6,
     title="The embedding of a picture, made before any question",
-    caption="The colours are the three main directions of the 64 channels. Look for the three objects: each stands out from the ground. "
-    "Star and triangle, which touch, have similar colours here. The ground changes slowly with the position.",
+    caption="The colours are the three main directions of the 64 channels. Look for the three objects: each stands out from the ground, "
+    "which changes slowly with the position.",
 )
 
 # %% [markdown]
@@ -361,14 +362,15 @@ viz.heatmap(
 # %% [markdown]
 # Now the **types**. To the code of a point a learned vector is added: one for *on the object*, another for *not on it*. A
 # **box** becomes two tokens, its upper left and its lower right corner, with two further vectors. So the network can tell
-# which corner is which: a box whose corners are exchanged is another question. When there are points and no box, one more
+# which corner is which: with these two vectors exchanged it is another question. When there are points and no box, one more
 # token says so; it has no position. A **text** is read by the text encoder of CLIP (chapter [12](12_clip.ipynb)); here that
 # of `clip-shapes`, and a learned linear map brings its 64 numbers to the width. (The published SAM models take no texts: the
 # paper reports on that model, but it was not published.) In the published models each of these tokens has 256 numbers, in ours 64.
 
 # %% tags=["slide:A/88-sam-prompt-encoder"]
 encoder = model.prompt_encoder
-(x, y), types = click, [kind.data[0] for kind in encoder.point_types]
+x, y = click
+types = [kind.data[0] for kind in encoder.point_types]
 code = mv.vision.point_position_code
 own = encoder.gaussian
 corners = np.float32([[12, 8], [40, 30]])  # x, y
@@ -384,10 +386,19 @@ by_hand = [
 np.testing.assert_allclose(asked.data[0, 0], by_hand, rtol=1e-4, atol=1e-5)
 print("a click, a box and a phrase are", asked.shape[2], "tokens of width", asked.shape[3])
 
+
 # %%
-swapped = {"boxes": np.float32([[[x1, y1, x0, y0]]])}  # lower right first
+def exchange_corners():
+    """Each corner of a box gets the learned vector of the other one."""
+    first, second = encoder.point_types[2:]
+    first.data, second.data = second.data, first.data
+
+
 with mv.no_grad():
-    right, wrong = (model.answer(embedding, **box, multimask=False) for box in (questions["a box"], swapped))
+    right = model.answer(embedding, **questions["a box"], multimask=False)
+    exchange_corners()
+    wrong = model.answer(embedding, **questions["a box"], multimask=False)
+    exchange_corners()  # as before
     several = np.float32([[[[10, 20], [30, 22], [50, 9]]]])
     one, other = (
         model.answer(
@@ -396,7 +407,9 @@ with mv.no_grad():
         for order in ([0, 1, 2], [2, 0, 1])
     )
 print(f"the box: IoU {iou(right.masks.data[0, 0, 0] > 0, scene.masks[thing]):.2f}", end="; ")
-print(f"with its corners exchanged: {iou(wrong.masks.data[0, 0, 0] > 0, scene.masks[thing]):.2f}")
+print(
+    f"with the vectors of its corners exchanged: {iou(wrong.masks.data[0, 0, 0] > 0, scene.masks[thing]):.2f}"
+)
 np.testing.assert_allclose(one.masks.data, other.masks.data, rtol=1e-3, atol=1e-3)
 print("the order of the points does not matter: tokens are a set")
 
@@ -510,7 +523,8 @@ assert (five, decoder.mask_tokens.shape[0]) == (5, 4)
 with mv.no_grad():
     tokens, maps = model.prompt_encoder(**on(*click))
     everything = ops.concatenate([decoder.iou_token, decoder.mask_tokens, tokens[0, 0]], axis=0)[None, None]
-    t, picture = everything, (embedding + maps[0]).reshape(1, 1, 64, 256).transpose(0, 1, 3, 2)
+    t = everything
+    picture = (embedding + maps[0]).reshape(1, 1, 64, 256).transpose(0, 1, 3, 2)
     for layer in decoder.layers:
         t, picture = layer(t, picture, everything, cell_codes)
     t = decoder.final_norm(t + decoder.final_attn(t + everything, picture + cell_codes, picture))
@@ -557,7 +571,9 @@ def fit(start, steps=300):
 
 
 # %%
-one, alike, apart = fit([0]), fit([0, 0, 0]), fit([-2, 0, 2])
+one = fit([0])
+alike = fit([0, 0, 0])
+apart = fit([-2, 0, 2])
 ring = (radius >= 3) & (radius < 6)
 assert 0.2 < one[0][ring].mean() < 0.8 and apart[0][ring].mean() < 0.1 and apart[1][ring].mean() > 0.9
 viz.images(
@@ -597,8 +613,8 @@ viz.mask_choices(
     three.iou.data[0, 0],
     truth=hard[0].masks[hard[1]],
     title="Three masks for one click, the highest estimate first",
-    caption="On the left is what was meant. Compare the IoU, which is the true one, with the estimate below it: one of the three masks is right, but it "
-    "has the lowest estimate, and the two objects together have the highest.",
+    caption="On the left is what was meant. Compare the IoU, which is the true one, with the estimate below it: the mask that is right "
+    "has the lowest estimate. The other two take a part of the square along.",
 )
 
 # %% [markdown]
@@ -625,7 +641,7 @@ print(f"correlation of estimated and true IoU: {together:.2f}")
 assert true.max(axis=1).mean() >= by_estimate.mean() > true.mean() - 0.02 and together > 0.3
 
 # %% [markdown]
-# The choice by the estimate is a little better than one at random, and about as far from the best of three. The estimates
+# The choice by the estimate is a little better than one at random, and the best of three would be better still. The estimates
 # tell easy objects from difficult ones better than they tell the three masks of one object apart.
 
 # %% [markdown]
@@ -669,7 +685,8 @@ def dice_loops(logits, truth):
 
 
 # %% tags=["slide:A/93-sam-losses"]
-logits, truth = rng.normal(0, 2, (3, 6, 7)), rng.random((6, 7)) < 0.3
+logits = rng.normal(0, 2, (3, 6, 7))
+truth = rng.random((6, 7)) < 0.3
 losses = [20 * focal_loops(m, truth) + dice_loops(m, truth) for m in logits]
 estimates = np.array([0.2, 0.5, 0.9])
 found = mv.losses.sam_loss(logits[None, None], estimates[None, None], truth[None, None])
@@ -795,7 +812,8 @@ class ClickToMask(mv.nn.Module):
         places = mv.vision.point_position_code(cells, (h, w), self.gaussian)  # (N, D)
         click = mv.vision.point_position_code(clicks[:, None], (4 * h, 4 * w), self.gaussian) + self.clicked
         codes = ops.concatenate([ops.broadcast_to(self.own, (B, 4, D)), click], axis=1)  # (B, 5, D)
-        tokens, picture = codes, x.reshape(B, D, h * w).transpose(0, 2, 1)
+        tokens = codes
+        picture = x.reshape(B, D, h * w).transpose(0, 2, 1)
         for layer in self.layers:
             tokens, picture = layer(tokens, picture, codes, places)
         pixels = self.enlarge(picture.transpose(0, 2, 1).reshape(B, D, h, w))  # (B, D / 4, 64, 64)
@@ -831,7 +849,8 @@ def test_iou(net):
     """Mean IoU after one click: of the mask with the highest estimate, and of the best of three."""
     with mv.no_grad():
         masks, estimates = net(test_maps[[i for i, _, _ in asked]], np.float32([c for *_, c in asked]))
-    masks, chosen = masks.data[:, 0] > 0, estimates.data[:, 0].argmax(axis=1)
+    masks = masks.data[:, 0] > 0
+    chosen = estimates.data[:, 0].argmax(axis=1)
     each = (masks & test_truth[:, None]).sum((2, 3)) / (masks | test_truth[:, None]).sum((2, 3))
     return each[np.arange(len(each)), chosen].mean(), each.max(axis=1).mean()
 
@@ -877,8 +896,8 @@ viz.curves(
     "step",
     "loss",
     title="A decoder learns to answer clicks",
-    caption="The loss of batches of 24 clicks. Look at how it falls: fast at first, then a flat piece near step 60, and then slowly. After "
-    "step 300 it hardly changes, because the learning rate goes to 0.",
+    caption="The loss of batches of 24 clicks. Look at how it falls: fast at first, then slowly. Near the end it "
+    "hardly changes, because the learning rate goes to 0.",
 )
 
 # %%
@@ -986,7 +1005,8 @@ viz.curves(
 # %%
 from scipy.ndimage import binary_dilation, binary_erosion
 
-wrong, at_edge, edges = np.zeros(3), np.zeros(3), []
+wrong, at_edge = np.zeros((2, 3))
+edges = []
 for s, k in pairs[:60]:
     truth = s.masks[k]
     edge = binary_dilation(truth, iterations=2) & ~binary_erosion(truth, iterations=2)
@@ -1002,7 +1022,7 @@ for n in range(3):
     )
 
 # %% [markdown]
-# After one click nearly half of the wrong pixels are elsewhere: a part of another object, or a piece that is missing. Clicks
+# After one click about half of the wrong pixels are elsewhere: a part of another object, or a piece that is missing. Clicks
 # remove some of these. Of what is left two thirds are at the edge: the embedding has cells of $4 \times 4$ pixels, masks are
 # drawn from it, and a click says little about an edge. So small objects, which are nearly all edge, are worst. The paper's model gains more from
 # each click: its pictures have 1024 pixels and its things have parts.
@@ -1025,12 +1045,12 @@ viz.prompted_masks(
     ious=[float(answer.iou.data[0, 0, 0]) for answer in said],
     title="A phrase that fits one object, two, and none",
     caption="Look for the two crosses in the second picture, cyan and green: neither is in the mask. In the third picture nothing fits, and still "
-    "there is a mask, with the highest estimate of the three.",
+    "there is a mask.",
 )
 
 # %% [markdown]
-# In the training every phrase fitted exactly one object. So the model has learned neither to return two nor to say no, and its
-# estimate does not tell that something is wrong.
+# In the training every phrase fitted exactly one object. So the model has learned neither to return two nor to say no. Its
+# estimates are lower for such phrases, but far from 0.
 #
 # ## Masks without a question
 #
@@ -1083,7 +1103,7 @@ viz.masks_on_images(
 # Run the next cell, then click. A click is a point *on the object*; with the shift key it is one that is *not on it*. Press,
 # move and release to draw a box. The picture is embedded once; each answer takes a few milliseconds. On the right are the
 # three masks and what the model expects of each; click on one of them to choose it. Nothing keeps an estimate below 1: it is
-# the output of a linear layer, and for an easy object it can be 1.04. (Without a running kernel you see the
+# the output of a linear layer, and for an easy object it can be a little more. (Without a running kernel you see the
 # answer to one click.)
 
 # %%
@@ -1094,7 +1114,7 @@ viz.click_segmenter(model, seen.image, point=(x + 0.5, y + 0.5))
 # %% [markdown]
 # Now a photograph. Write the path of one of yours instead of the flower, or press *own photo* above. It is scaled so that its
 # longer side fits the 64 pixels of this model. Do not expect much: the model has only seen generated shapes. Do not trust its
-# estimate either: for a part of the flower it expects an IoU above 0.9.
+# estimate either: for a part of the flower it expects a high IoU.
 
 # %%
 photo = mv.data.photos.flower()  # or "path/of/your/photo.jpg"
@@ -1360,7 +1380,8 @@ def depth(mask):
 # %% tags=["setup"]
 object_ = np.zeros((12, 16), bool)
 object_[2:9, 3:12] = True
-part, shifted = object_.copy(), np.roll(object_, 3, axis=1)
+shifted = np.roll(object_, 3, axis=1)
+part = object_.copy()
 part[:, 6:] = False
 too_much = object_.copy()
 too_much[8:12, 0:9] = True

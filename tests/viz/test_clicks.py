@@ -212,7 +212,7 @@ def test_a_picture_that_the_model_refuses_leaves_the_one_before_as_it_is():
     with pytest.raises(ValueError, match="^no$"):
         segmenter.open(np.zeros((3, 2 * SIDE, SIDE)))
     np.testing.assert_array_equal(segmenter.mask, mask)
-    # still half a pixel from the middle of the pixel, and not of a picture of another size
+    # still half a pixel from the middle of the pixel, not of a picture of another size
     segmenter.click(20, 8)
     np.testing.assert_allclose(segmenter.model.asked[-1]["points"], [[[[9.5, 11.5], [19.5, 7.5]]]])
 
