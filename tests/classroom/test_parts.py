@@ -342,7 +342,7 @@ def test_list_is_one_a_line_name_first(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [
         "convolution", "residual", "kernels", "autograd", "attention", "vit", "mae", "swin", "dino", "clip", "boxes", "detr", "unet",
-        "segmenter", "masked-attention",
+        "segmenter", "masked-attention", "sam",
     ]  # fmt: skip
 
 
