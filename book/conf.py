@@ -36,6 +36,7 @@ nitpick_ignore = [
     # bases that no reader makes
     ("py:class", "minivis.models.local_resnet.LocalResNet"),
     ("py:class", "minivis.models.rcnn.Regions"),
+    ("py:class", "minivis.recipes.ablations.Seen"),
 ]
 nitpick_ignore_regex = [
     ("py:class", r"minivis\..*\._\w+"),  # a base class that is not public

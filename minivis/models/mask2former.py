@@ -30,14 +30,10 @@ from minivis.nn.transformer import ResidualLayer
 
 __all__ = [
     "Mask2Former",
-    "Mask2FormerOutput",
     "attended_pixels",
     "mask2former_r50",
     "mask2former_swin_t",
 ]
-
-
-Mask2FormerOutput = MaskFormerOutput
 
 
 class DecoderLayer(ResidualLayer):
@@ -195,7 +191,7 @@ class Mask2Former(Module):
 
         Returns
         -------
-        Mask2FormerOutput
+        MaskFormerOutput
         """
         pixels, tokens, codes, shapes = self.pixel_decoder(self.backbone.features(as_tensor(images)))
         values = [x + self.level_embed[i] for i, x in enumerate(tokens)]
@@ -215,7 +211,7 @@ class Mask2Former(Module):
             x = layer(x, self.query_positions, keys[level], values[level], mask)
             predictions.append(self._predict(x, pixels))
         *auxiliary, last = predictions
-        return Mask2FormerOutput(last.logits, last.masks, auxiliary)
+        return MaskFormerOutput(last.logits, last.masks, auxiliary)
 
     def _start(self, B, like):
         """Features of the queries before the first layer, (B, Q, D)."""

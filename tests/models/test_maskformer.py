@@ -228,7 +228,3 @@ def test_what_does_not_fit_is_refused(make, message):
 def test_an_empty_batch_gives_empty_answers():
     y = small(pixel_encoder_depth=1)(np.zeros((0, 3, 32, 48), np.float32))
     assert y.logits.shape == (0, 5, 4) and y.masks.shape == (0, 5, 8, 12)
-
-
-def test_one_output_serves_both_models():
-    assert models.Mask2FormerOutput is models.MaskFormerOutput
