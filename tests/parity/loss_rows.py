@@ -4,6 +4,7 @@ Not here: the comparison (test_loss_parity.py). Predictions and targets are draw
 are stored. Nothing here imports torch until `theirs` is called.
 """
 
+import contextlib
 import zlib
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from minivis.losses import (
     MaskMatcher,
     SetCriterion,
 )
+from tests.parity.make_torchvision_fixtures import torchvision_models
 
 CLASSES = 4
 SEED = 20  # of the points of Mask2Former: torch.rand is given the same numbers in the same order
@@ -222,6 +224,8 @@ def theirs(row):
     """The same by transformers, under our names."""
     import torch
 
+    with contextlib.suppress(ImportError):  # transformers imports it where it is there
+        torchvision_models()
     torch.set_default_dtype(torch.float64)
     layers = [
         {name: torch.tensor(x, requires_grad=True) for name, x in fields.items()}
