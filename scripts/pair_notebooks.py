@@ -30,6 +30,7 @@ NOTEBOOKS = ROOT / "notebooks"
 ASSIGNMENTS = ROOT / "minivis" / "classroom" / "assignments"
 ASSIGNMENT_SOURCES = NOTEBOOKS / "src" / "assignments"
 REPLACED = ROOT / "build" / "replaced"
+KEPT = ":,;?!'"  # what Markdown leaves alone in the address of a link
 CONTENTS = "contents"  # the tag of the cell that is made here
 PYTHON = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -72,7 +73,8 @@ def _contents(cells):
     """
     text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     titles = re.findall(r"(?m)^## (.+)$", text)
-    links = [f"[{title}](#{quote(title.replace(' ', '-'))})" for title in titles]
+    # JupyterLab does not decode what follows the #
+    links = [f"[{title}](#{quote(title.replace(' ', '-'), safe=KEPT)})" for title in titles]
     return f"**Contents**: {' · '.join(links)}" if links else ""
 
 
