@@ -721,8 +721,9 @@ passed = claims(
 # About one in ten: its numbers are random, so it guesses. After fifty steps it was right in most cases.
 #
 # ```python
-# untrained = mv.models.CNN(widths=(16, 32), rng=1)
-# assert how_good(untrained)["right"] < 0.3 < 0.8 < history["right"][-1]
+# with mv.no_grad():
+#     before = how_good(mv.models.CNN(widths=(16, 32), rng=1))["right"]
+# assert before < 0.3 < 0.8 < history["right"][-1]
 # ```
 # </details>
 
