@@ -18,7 +18,7 @@ def test_epochs_are_steps_through_the_whole_loader_with_a_row_for_each():
     history = train.fit(model, loader, loss, optimizer, epochs=3)
     train.fit(other, *rest)
     assert len(loader) == 7 and history["step"] == [7, 14, 21] and bits(model) == bits(other)
-    history = train.fit(*parts()[:-1], epochs=2, every=5)
+    history = train.fit(*parts()[:-1], epochs=np.int64(2), every=5)
     assert history["step"] == [5, 10, 14]
     history = train.fit(
         *parts()[:-1], epochs=3, accumulate=2
@@ -139,10 +139,9 @@ def test_training_on_is_as_if_it_had_been_so_long_from_the_start(tmp_path, capsy
     model, *rest = made()
     history = train.fit(model, *rest, epochs=4, out=tmp_path, resume=True)
     assert bits(model) == bits(whole) and {**history, "seconds": 0} == {**expected, "seconds": 0}
-    row = 14 if at is None else 7
     assert capsys.readouterr().err.splitlines()[0] == (
-        f"fit: goes on from step {at or 14} to 28; before, 14 steps were planned. The schedule of now says where the "
-        f"learning rate continues: 0.01 (by the earlier one it was 0.01 after step {row})."
+        f"fit: goes on from step {at or 14} to 28 (14 were planned before). The learning rate goes on at 0.01, by the schedule "
+        "of this call."
     )
     model, *rest = made()
     train.fit(model, *rest, 28, out=tmp_path, resume=True)  # and that is the end, in steps too
@@ -161,7 +160,10 @@ def test_the_new_schedule_says_how_fast_it_goes_on(tmp_path, capsys):
     schedule = optim.cosine(40, warmup_steps=5)
     assert rates == pytest.approx([0.01 * schedule(step) for step in range(20, 40)])
     told = capsys.readouterr().err.splitlines()[0]
-    assert f"continues: {0.01 * schedule(20):.3g} (by the earlier one it was 0 after step 20)" in told
+    rate = f"{0.01 * schedule(20):.3g}"
+    assert (
+        f"goes on at {rate}, by the schedule of this call; by the earlier one it was 0 after step 20." in told
+    )
 
 
 @pytest.mark.parametrize(
@@ -190,4 +192,4 @@ def test_a_recipe_whose_data_allow_it_trains_on(tmp_path, capsys):
     with pytest.raises(ValueError, match="steps was 2, now 1"):
         recipes.run("cnn-digits", tmp_path, steps=1, resume=True)
     assert recipes.run("cnn-digits", tmp_path, steps=4, resume=True)["steps"] == 4
-    assert "fit: goes on from step 2 to 4; before, 2 steps were planned." in capsys.readouterr().err
+    assert "fit: goes on from step 2 to 4 (2 were planned before)." in capsys.readouterr().err

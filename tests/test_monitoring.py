@@ -122,7 +122,7 @@ def test_early_stopping_and_more_patience_afterwards(tmp_path, capsys):
     assert bits(again) == bits(model) and capsys.readouterr().err.splitlines()[-1] == told
     assert len(seen) == 4  # it had ended: nothing was trained
     model, *rest = parts()
-    history = train.fit(model, *rest, **watch, evaluate=evaluate, patience=3, resume=True)
+    history = train.fit(model, *rest, **watch, evaluate=evaluate, patience=4, resume=True)
     assert history["accuracy"] == list(numbers) and bits(model) == seen[5]
     whole, *rest = parts()
     train.fit(whole, *rest)
