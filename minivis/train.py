@@ -129,8 +129,8 @@ def fit(
         foreign (then nothing has changed); if there are no batches, both or none of `steps` and `epochs` are given,
         `accumulate` is more than all batches, the optimiser belongs to another model, two optimisers have a parameter in
         common, the names of losses and optimisers differ, or `ema` is not between 0 and 1. If `monitor` names no column,
-        `mode` is neither "max" nor "min", `patience` is given without `monitor`, or a `ReduceLROnPlateau` has nothing to
-        look at or another mode.
+        `mode` is neither "max" nor "min", `patience` is given without `monitor`, or a
+        `minivis.optim.ReduceLROnPlateau` has nothing to look at or another mode.
     TypeError
         If `loss` or `evaluate` returns the wrong type, or one of `loss` and `optimizer` is a dict and the other is not;
         with `epochs`, also if the loader has no length; with `out`, if it cannot be resumed or `settings` cannot be saved.
