@@ -108,23 +108,30 @@ ODD = [
 
 @pytest.mark.filterwarnings("ignore:Glyph:UserWarning")  # not every font has every letter
 def test_odd_names_are_drawn_as_they_are(tmp_path):
+    """A name with dollar signs is as wide as its letters say: matplotlib does not take it for a formula."""
     image = np.full((3, 40, 60), 0.5, np.float32)
-    names = dict(enumerate(ODD))
     count = len(ODD)
+    names = dict(enumerate(ODD))
+    numbers = np.arange(count)
     boxes = np.tile([5.0, 5, 30, 30], (count, 1))
-    ids = np.arange(1, 1 + 40 * 60).reshape(40, 60) % (count + 1)
+    ids = np.arange(40 * 60).reshape(40, 60) * count // (40 * 60)
     segments = [
         {"id": i + 1, "category_id": i, "isthing": True, "score": 0.9, "area": 100} for i in range(count)
     ]
+    name = ODD[0]
     figures = [
-        viz.boxes_on_image(image, boxes, np.arange(count), np.full(count, 0.9), names),
+        viz.boxes_on_image(image, boxes, numbers, np.full(count, 0.9), names),
+        viz.boxes_on_images([image], [boxes[:1]], titles=[name]),
         viz.classes_on_image(image, ODD, np.full(count, 0.9)),
-        viz.panoptic_on_image(image, ids, segments, names),
-        viz.masks_on_image(
-            image, np.ones((count, 40, 60), bool), np.arange(count), np.full(count, 0.9), names
-        ),
+        viz.masks_on_image(image, np.ones((count, 40, 60), bool), numbers, np.full(count, 0.9), names),
+        viz.panoptic_on_image(image, 1 + ids, segments, names),
+        viz.semantic_map(ids, names, image),
+        viz.bars({name: {name: 1.0}, "b": {name: 2.0}}, name),
+        viz.curves({name: [1, 2], "b": [2, 1]}, name, name, level={name: 1.5}),
+        viz.dots({name: [1.0, 2.0]}, name, title=name, caption=name),
+        viz.heatmap(np.eye(2), x_names=[name, "b"], y_names=["a", name], bar_label=name),
     ]
     for number, fig in enumerate(figures):
         fig.save(tmp_path / f"{number}.png")
         odd = [text for text in fig.findobj(Text) if "$" in text.get_text()]
-        assert len(odd) >= 4 and not any(text.get_parse_math() for text in odd)
+        assert odd and not any(text.get_parse_math() for text in odd)
