@@ -29,6 +29,7 @@ from minivis.files import (
     some,
     write_files,
 )
+from minivis.listed import counted
 from minivis.model_notes import NOTES, read_notes, written_notes
 from minivis.nn import init
 
@@ -301,7 +302,9 @@ def _class_names(model, num_classes, labels):
     if isinstance(labels, str) or not all(isinstance(label, str) for label in labels) or not len(labels):
         raise ValueError(f"with_classes: labels must be a list of the classes' names, got {labels!r:.100}")
     if num_classes not in (None, len(labels)):
-        raise ValueError(f"with_classes: num_classes is {num_classes}, but there are {len(labels)} labels")
+        raise ValueError(
+            f"with_classes: num_classes is {num_classes}, but labels has {counted(len(labels), 'name', 'names')}"
+        )
     return list(labels)
 
 
