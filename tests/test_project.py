@@ -26,14 +26,22 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # Who may import whom. A module may import what stands before it in ORDER, and its own package.
 
 ORDER = [
-    "openblas", "switches", "interrupts", "listed", "pairs", "randomness", "ways", "backend", "dtypes", "broadcasting", "complaints", "debugging", "autograd", "precision", "averaging", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "fast", "losses", "models", "files", "locking", "data", "model_notes", "storage",
-    "metrics", "laws", "viz", "turns", "train", "pretrained", "recipes", "classroom", "doctor", "cli", "__main__",
+    "openblas", "foreign_words", "switches", "interrupts", "listed", "pairs", "randomness", "ways", "backend", "dtypes", "broadcasting", "complaints", "debugging", "autograd", "precision", "averaging", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "fast", "losses", "models", "files", "locking", "data", "model_notes", "storage",
+    "monitoring", "metrics", "laws", "viz", "progress", "turns", "steps", "run_state", "rate_range", "train", "pretrained", "recipes", "classroom", "doctor", "cli", "__main__",
 ]  # fmt: skip
 SHARED_BY_MODELS = {"common", "leaky", "local_resnet", "mask_classification"}
 BESIDE = {"data", "metrics", "laws", "viz"}  # they stand beside the models: these alone may import them
 # a model that is another one with a head more, or with other blocks
 EXTENDS = {("models.dinov2", "vit"), ("models.mask_rcnn", "faster_rcnn")}
-MAY_IMPORT_BESIDE = BESIDE | {"model_notes", "train", "pretrained", "recipes", "classroom", "cli"}
+MAY_IMPORT_BESIDE = BESIDE | {
+    "model_notes",
+    "rate_range",
+    "train",
+    "pretrained",
+    "recipes",
+    "classroom",
+    "cli",
+}
 
 # Library -> the parts of minivis that may import it at all. SciPy and NumPy serve everyone.
 CONFINED = {
@@ -42,7 +50,7 @@ CONFINED = {
     "sklearn": {"data"},
     "hypothesis": {"laws"},
     "tqdm": {
-        "train",
+        "progress",
         "data",
         "classroom",
         "pretrained.hub",
@@ -55,7 +63,7 @@ CONFINED = {
     "numba": {"fast.compiled", "fast.compiled_attention", "fast.compiled_rois"},
     "threadpoolctl": {"doctor", "fast.threads", "recipes"},
     "huggingface_hub": {"pretrained.hub_package"},
-    "safetensors": {"files", "train", "pretrained", "recipes"},
+    "safetensors": {"files", "pretrained", "recipes"},
     "IPython": {"viz", "laws"},
     "ipywidgets": {"viz"},
     "ipympl": {"viz"},
@@ -190,7 +198,7 @@ def test_imports_go_downward():
         (
             "models/bad.py",
             "import tqdm",
-            "only classroom, data, pretrained.hub, pretrained.prediction, train, vision.unprompted_masks may",
+            "only classroom, data, pretrained.hub, pretrained.prediction, progress, vision.unprompted_masks may",
         ),
         ("ops/bad.py", "import cupy", "only backend, doctor, fast.cuda, fast.cuda_attention may"),
         ("backend.py", "import cupy", "inside the function that needs it"),
@@ -229,7 +237,8 @@ def test_a_file_that_does_not_say_what_it_leaves_out_is_found(tmp_path, opening)
         ("models/detr.py", "def detr_r50():\n    from minivis.models.resnet import resnet50"),
         ("fast/cuda.py", "import cupy"),
         ("pretrained/https.py", "def f():\n    from urllib.request import Request"),
-        ("train.py", "from tqdm.auto import tqdm\nfrom minivis import data, metrics"),
+        ("progress.py", "from tqdm.auto import tqdm"),
+        ("train.py", "from minivis import data, metrics"),
         ("cli.py", "def f():\n    from minivis import laws, recipes"),
     ],
 )
