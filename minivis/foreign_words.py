@@ -215,7 +215,7 @@ ARGUMENTS = {
     "num_channels": ("channels", "in_channels"),
     "embed_dim": ("width", "widths"),
     "hidden_size": ("width", "widths"),
-    "hidden_dim": ("width", "hidden_width"),
+    "hidden_dim": ("width",),
     "d_model": ("width",),
     "dim": ("axis", "width"),
     "num_heads": ("heads",),
@@ -357,9 +357,8 @@ def wrong_argument(name, function, given):
     foreign = next((key for key in given if key not in known), None)
     if foreign is None:
         return None
-    return TypeError(
-        f"{name}: there is no argument {foreign!r}; there are {', '.join(known)}{hint(foreign, known)}"
-    )
+    listed = ", ".join(known) or "none"
+    return TypeError(f"{name}: there is no argument {foreign!r}; there are {listed}{hint(foreign, known)}")
 
 
 def explained(init):
