@@ -50,7 +50,7 @@ def describe(model, output, image, threshold=None, size=None, photo=None):
     image : ndarray, shape (3, H, W)
         The photo, to be drawn on; it may be reduced.
     threshold : float, optional
-        See `minivis.pretrained.prediction.predict`.
+        See `minivis.pretrained.predict`.
     size : (int, int), optional
         Height and width of the photo as the model read it; a list of dicts has its boxes in these pixels.
     photo : (int, int), optional

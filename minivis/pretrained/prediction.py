@@ -46,7 +46,8 @@ class Prediction(NamedTuple):
     picture : Path or None
         The photo with the predictions drawn on; None if the photo could not be read.
     rows : list of dict
-        As in `minivis.pretrained.description.Description`.
+        ``class`` and ``score``, and the corners ``x0, y0, x1, y1`` of a box in pixels of the photo, or ``share``, the part of
+        the photo that a segment covers; one row for each object or segment, or for the likeliest class.
     error : str or None
         Why the photo could not be read.
     """
@@ -90,6 +91,15 @@ def predict(source, photos, out=None, threshold=None, things=None):
     ValueError
         If a file of the model or the only photo is broken, a picture would overwrite a photo, the threshold is not within
         [0, 1], or `things` names a class that the model does not have.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from minivis.data import examples
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     examples.write_image_folder(folder, count=2)
+    ...     found = predict("detr-shapes", folder, f"{folder}/out")
+    ...     len(found), all(one.picture.exists() for one in found)
     """
     if threshold is not None and not 0 <= threshold <= 1:
         raise ValueError(f"predict: threshold must be within [0, 1], got {threshold}")
