@@ -62,7 +62,7 @@ def confusion_matrix(counts, names=None, title=None, caption=None):
     drawn = ax.imshow(shares, cmap=SHARES, vmin=0, vmax=1)
     _write_counts(ax, counts, shares, size=9 if cell > 0.5 else 7 if K <= LARGE else 6)
     small = {"fontsize": 9 if cell > 0.3 else 8, **LITERAL}
-    steep = {"rotation": 90} if max(map(len, names)) * 0.085 > cell else {}
+    steep = {"rotation": 90} if max(map(len, names)) * 0.085 > side / K else {}
     ax.set_xticks(range(K), names, **small, **steep)
     ax.set_yticks(range(K), names, **small)
     ax.set_xticks(np.arange(K + 1) - 0.5, minor=True)
