@@ -85,8 +85,8 @@ class ImageFolder:
     Parameters
     ----------
     folder : str or os.PathLike
-        Holds one folder of pictures for each class. Names that begin with a dot and files without a picture's suffix
-        are ignored; a warning lists pictures in formats that are not read (.heic, .avif ...).
+        Holds one folder of pictures for each class. Names that begin with a dot, ``__MACOSX`` and files without a
+        picture's suffix are ignored; a warning lists pictures in formats that are not read (.heic, .avif ...).
     size : int or (int, int), optional
         Pixels. One number: the shorter side is resized to it, then the square in the middle is cut out. Two: height and
         width to resize to, without keeping the proportions. By default each picture keeps its own size; then batches
@@ -173,7 +173,12 @@ class ImageFolder:
 
 def _class_folders(folder):
     """The names of the folders in a folder, in alphabetical order."""
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not _is_hidden(p))
+
+
+def _is_hidden(path):
+    """Whether a system made a file or folder for itself: .DS_Store, the notes of a Mac in an archive, previews of a disk."""
+    return path.name.startswith(".") or path.name in ("__MACOSX", "@eaDir")
 
 
 def _part(folder, split):
@@ -201,9 +206,13 @@ def told_unread(name, folder, unread):
 
 def pictures_in(name, folder, unread):
     """The pictures in a folder; those in formats that are not read are added to `unread`; ``name`` is the caller."""
-    entries = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    entries = sorted(p for p in folder.iterdir() if not _is_hidden(p))
     if nested := [p.name for p in entries if p.is_dir()]:
-        raise ValueError(f"{name}: {folder} holds a folder, {nested[0]}; expected pictures only")
+        parts = split_folders(folder.parent)
+        hint = (
+            f"; {folder.parent.name} is split already: pass split='train'" if folder in parts.values() else ""
+        )
+        raise ValueError(f"{name}: {folder} holds a folder, {nested[0]}; expected pictures only{hint}")
     pictures = [p for p in entries if p.suffix.lower() in SUFFIXES]
     others = [p for p in entries if p.suffix.lower() in UNREAD]
     if not pictures:

@@ -51,7 +51,8 @@ class MaskFolder:
     Warns
     -----
     UserWarning
-        If pictures in formats that are not read are ignored.
+        If pictures in formats that are not read are ignored; when a sample is requested, if there are two classes and its
+        mask has 0 and 255 alone, as programs for drawing write black and white.
 
     Notes
     -----
@@ -109,6 +110,12 @@ class MaskFolder:
                 f"MaskFolder: {self._masks[i]} has pixels of class {wrong[0]}, but the {len(self.names)} classes are "
                 f"0 to {len(self.names) - 1}, and {IGNORED} for none"
             )
+        if len(self.names) == 2 and numbers.tolist() == [0, IGNORED]:
+            warnings.warn(
+                f"MaskFolder: {self._masks[i]} has only 0 and {IGNORED}, and {IGNORED} is no class. If it means "
+                f"{self.names[1]!r}, save the masks with 0 and 1",
+                stacklevel=2,
+            )
         if self.size is not None:
             labels = middle(nearest(labels, *resized_size(self.size, *labels.shape)), self.size)
         return middle(image, self.size), labels.astype(np.int64)
@@ -126,7 +133,12 @@ def _names(folder):
         lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"MaskFolder: {path} is no text in UTF-8; save it again as UTF-8") from None
-    return tuple(line.strip() for line in lines)
+    names = tuple(line.strip() for line in lines)
+    if not all(names):
+        raise ValueError(
+            f"MaskFolder: line {names.index('') + 1} of {path} is empty; each line names a class, the first is class 0"
+        )
+    return names
 
 
 def _masks_of(paths, folder):
@@ -148,8 +160,6 @@ def _masks_of(paths, folder):
 def _read_labels(path):
     """The class of each pixel of a mask file, (H, W) uint8, as it is stored."""
     stored = open_image("MaskFolder", path).image
-    if stored.mode == "1":
-        stored = stored.convert("L").point(lambda v: v // 255)  # Pillow makes 255 of 1
     labels = np.asarray(stored)
     if labels.ndim != 2:
         raise ValueError(
