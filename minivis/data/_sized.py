@@ -3,9 +3,21 @@ Not here: the list (_coco.py), resizing of batches (geometry.py)."""
 
 import numpy as np
 
+from minivis.data._check import pair
 from minivis.data._decode import SIDEWAYS, is_wide, open_image, oriented
 from minivis.data.geometry import FILTERS, resize_part, resized_size
 from minivis.data.images import as_floats, reduction
+
+
+def checked_size(name, size):
+    """A size of a data set, None, an integer or two, all above 0; anything else is an error of ``name``."""
+    return (
+        None
+        if size is None
+        else size
+        if pair(name, "size", size) == (size, size)
+        else pair(name, "size", size)
+    )
 
 
 def read_fitted(name, path, size):

@@ -5,7 +5,8 @@ import warnings
 from pathlib import Path
 
 from minivis.data._files import position
-from minivis.data._sized import read_fitted
+from minivis.data._sized import checked_size, read_fitted
+from minivis.files import as_path
 
 __all__ = ["ImageFolder", "split_folders"]
 
@@ -111,8 +112,11 @@ class ImageFolder:
     ------
     FileNotFoundError
         If there is no such folder.
+    TypeError
+        If `size` is not one or two integers.
     ValueError
-        If it holds no folder, a class has no picture, a class folder contains a folder, or a folder is not in `names`.
+        If it holds no folder, a class has no picture, a class folder contains a folder, `names` repeats a name or lacks that
+        of a folder, or there is no part `split`.
 
     Warns
     -----
@@ -136,21 +140,30 @@ class ImageFolder:
     """
 
     def __init__(self, folder, size=None, names=None, split=None):
-        folder = Path(folder)
+        folder = as_path(folder)
         if not folder.is_dir():
-            raise FileNotFoundError(f"ImageFolder: there is no folder {folder}")
+            hint = "; it is a file: give the folder of its class's folder" if folder.exists() else ""
+            raise FileNotFoundError(f"ImageFolder: there is no folder {folder}{hint}")
         if split is not None:
             folder, all_names = _part(folder, split)
             names = all_names if names is None else names
         found = _class_folders(folder)
         self.names = tuple(found if names is None else names)
-        self.size = size
+        self.size = checked_size("ImageFolder", size)
         self.paths = []
         self.labels = []
         if not found:
-            raise ValueError(
-                f"ImageFolder: {folder} holds no folders; expected one for each class, with its pictures"
+            pictures = sum(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
+            hint = (
+                f"; sort the pictures that lie in it, {pictures} of them, into such folders"
+                if pictures
+                else ""
             )
+            raise ValueError(
+                f"ImageFolder: {folder} holds no folders; expected one for each class, with its pictures{hint}"
+            )
+        if isinstance(names, str) or len(set(self.names)) < len(self.names):
+            raise ValueError(f"ImageFolder: names must be a list of different names, got {names!r}")
         if unknown := sorted(set(found) - set(self.names)):
             raise ValueError(
                 f"ImageFolder: {folder} has folders that are none of the names: {', '.join(unknown)}"
@@ -217,6 +230,8 @@ def pictures_in(name, folder, unread):
     others = [p for p in entries if p.suffix.lower() in UNREAD]
     if not pictures:
         hint = f"; {others[0].name} is of a kind that is not read" if others else ""
-        raise ValueError(f"{name}: {folder} holds no picture ({', '.join(sorted(SUFFIXES))}){hint}")
+        raise ValueError(
+            f"{name}: {folder} holds no picture ({', '.join(sorted(SUFFIXES))}){hint}; add some, or remove the folder"
+        )
     unread += others
     return pictures

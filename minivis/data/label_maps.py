@@ -2,16 +2,16 @@
 Not here: panoptic maps, which also number the objects (coco.py)."""
 
 import warnings
-from pathlib import Path
 
 import numpy as np
 
 from minivis.data._coco import Photo
 from minivis.data._decode import open_image
 from minivis.data._files import position
-from minivis.data._sized import middle, nearest, read_listed
+from minivis.data._sized import checked_size, middle, nearest, read_listed
 from minivis.data.folders import pictures_in, told_unread
 from minivis.data.geometry import resized_size
+from minivis.files import as_path
 
 __all__ = ["IGNORED", "MaskFolder"]
 
@@ -44,6 +44,8 @@ class MaskFolder:
     ------
     FileNotFoundError
         If the folder, ``images``, ``masks``, ``classes.txt`` or the mask of a picture is missing.
+    TypeError
+        If `size` is not one or two integers.
     ValueError
         If there is no picture, two have the same name, or there is no class or more than 255. When a sample is
         requested: if a mask has colours instead of numbers, another size than its picture, or a number without a class.
@@ -76,7 +78,7 @@ class MaskFolder:
     """
 
     def __init__(self, folder, size=None, names=None):
-        folder = Path(folder)
+        folder = as_path(folder)
         for part in (folder, folder / "images", folder / "masks"):
             if not part.is_dir():
                 raise FileNotFoundError(
@@ -88,7 +90,7 @@ class MaskFolder:
             raise ValueError(
                 f"MaskFolder: {folder} must have 1 to {IGNORED} classes, but names {len(self.names)}"
             )
-        self.size = size
+        self.size = checked_size("MaskFolder", size)
         unread = []
         self.paths = pictures_in("MaskFolder", folder / "images", unread)
         self._masks = _masks_of(self.paths, folder / "masks")
