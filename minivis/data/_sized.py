@@ -10,14 +10,10 @@ from minivis.data.images import as_floats, reduction
 
 
 def checked_size(name, size):
-    """A size of a data set, None, an integer or two, all above 0; anything else is an error of ``name``."""
-    return (
-        None
-        if size is None
-        else size
-        if pair(name, "size", size) == (size, size)
-        else pair(name, "size", size)
-    )
+    """A size of a data set: None, an integer or two, above 0; anything else is an error of ``name``."""
+    if size is not None:
+        pair(name, "size", size)
+    return size
 
 
 def read_fitted(name, path, size):

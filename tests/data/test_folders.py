@@ -94,6 +94,27 @@ def test_what_systems_leave_behind_is_no_class_and_no_picture(pets):
     assert dataset.names == ("cat", "dog") and len(dataset) == 3
 
 
+@pytest.mark.parametrize(
+    ("size", "error"), [(0, ValueError), ((1, 2, 3), ValueError), (16.5, TypeError), ("16", TypeError)]
+)
+def test_a_size_is_checked_when_the_data_set_is_made(pets, size, error):
+    with pytest.raises(error, match="^ImageFolder: size must be"):
+        ImageFolder(pets[0], size)
+
+
+def test_what_people_give_instead_of_a_folder_of_folders_is_told(pets):
+    folder, _ = pets
+    with pytest.raises(
+        ValueError, match="cat holds no folders; .*; sort the pictures that lie in it, 2 of them"
+    ):
+        ImageFolder(folder / "cat")
+    with pytest.raises(FileNotFoundError, match="no folder .*c.png; it is a file: give the folder"):
+        ImageFolder(folder / "dog" / "c.png")
+    for names in ("cat", ["cat", "dog", "cat"]):
+        with pytest.raises(ValueError, match="names must be a list of different names, got"):
+            ImageFolder(folder, names=names)
+
+
 def test_pictures_are_known_by_any_of_their_suffixes(pets):
     folder, pixels = pets
     for name in ("cat/c.jfif", "cat/d.JPE", "cat/e.jpeg"):

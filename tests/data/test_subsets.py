@@ -64,6 +64,13 @@ def test_what_cannot_be_split_is_named(call, words):
         call()
 
 
+def test_labels_are_a_list_or_a_number():
+    for labels in ("abc", 10.0, None):
+        with pytest.raises(TypeError, match="^split: labels must be a list of labels or a number of samples"):
+            split(labels)
+    assert len(split(np.int64(10))[0]) == 8
+
+
 class Named:
     names = ("cat", "dog")
     labels = [0, 1, 1]  # noqa: RUF012 (a data set like ImageFolder has a list)
