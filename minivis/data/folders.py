@@ -153,7 +153,9 @@ class ImageFolder:
         self.paths = []
         self.labels = []
         if not found:
-            pictures = sum(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
+            pictures = sum(
+                path.suffix.lower() in SUFFIXES and not _is_hidden(path) for path in folder.iterdir()
+            )
             hint = (
                 f"; sort the pictures that lie in it, {pictures} of them, into such folders"
                 if pictures
