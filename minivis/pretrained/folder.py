@@ -16,6 +16,7 @@ import numpy as np
 
 from minivis import files
 from minivis.files import FLOATS, as_path, hub_hint, read_array, some, stored_arrays
+from minivis.foreign_words import explained
 from minivis.nn import init
 from minivis.pretrained.family import Part, Stack, Transposed, labels_of
 from minivis.pretrained.foreign import INDEX, WEIGHTS, refuse_foreign, refuse_without_weights
@@ -30,6 +31,7 @@ CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 
 
+@explained
 def from_pretrained(folder, dtype=None, device=None, num_classes=None, labels=None):
     """Load a published checkpoint: a folder from the model hub becomes a model that is ready to predict.
 

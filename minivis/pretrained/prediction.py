@@ -97,9 +97,12 @@ def predict(source, photos, out=None, threshold=None, things=None):
     >>> import tempfile
     >>> from minivis.data import examples
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     examples.write_image_folder(folder, count=2)
-    ...     found = predict("detr-shapes", folder, f"{folder}/out")
-    ...     len(found), all(one.picture.exists() for one in found)
+    ...     photos = examples.write_image_folder(folder, count=4)
+    ...     found = predict("swin-shapes", photos, f"{folder}/out")
+    beach/001.jpg ...
+    4 photos drawn in ...
+    >>> found[0].rows[0]["class"], found[0].error is None
+    ('triangle', True)
     """
     if threshold is not None and not 0 <= threshold <= 1:
         raise ValueError(f"predict: threshold must be within [0, 1], got {threshold}")
