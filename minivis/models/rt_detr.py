@@ -314,7 +314,7 @@ def _published(name, kind, depths, parameters, **sizes):
 
 SMALL = {"expansion": 0.5}
 LARGE = {"encoder_width": 384, "encoder_mlp_width": 2048}
-rtdetr_r18vd = _published("rtdetr_r18vd", "basic", (2, 2, 2, 2), 0, decoder_depth=3, **SMALL)
-rtdetr_r34vd = _published("rtdetr_r34vd", "basic", (3, 4, 6, 3), 0, decoder_depth=4, **SMALL)
-rtdetr_r50vd = _published("rtdetr_r50vd", "bottleneck", (3, 4, 6, 3), 0)
-rtdetr_r101vd = _published("rtdetr_r101vd", "bottleneck", (3, 4, 23, 3), 0, **LARGE)
+rtdetr_r18vd = _published("rtdetr_r18vd", "basic", (2, 2, 2, 2), 20_153_872, decoder_depth=3, **SMALL)
+rtdetr_r34vd = _published("rtdetr_r34vd", "basic", (3, 4, 6, 3), 31_403_652, decoder_depth=4, **SMALL)
+rtdetr_r50vd = _published("rtdetr_r50vd", "bottleneck", (3, 4, 6, 3), 42_870_636)
+rtdetr_r101vd = _published("rtdetr_r101vd", "bottleneck", (3, 4, 23, 3), 76_535_532, **LARGE)

@@ -76,6 +76,7 @@ DINOV2 = "the code of Oquab et al. 2024"
 DETR = "Carion et al. 2020, table 1"
 MASKFORMER = "Cheng et al. 2021"
 MASK2FORMER = "Cheng et al. 2022, table 1"
+RTDETR = "the README of Zhao et al. 2024"
 SAM = "the code of Kirillov et al. 2023"
 SASA = "Ramachandran et al. 2019"
 LR_NET = "Hu et al. 2019"
@@ -166,6 +167,10 @@ PUBLISHED = {
     "maskformer_swin_l": Published("212", None, MASKFORMER),
     "mask2former_r50": Published("44", None, MASK2FORMER),
     "mask2former_swin_t": Published("47", None, MASK2FORMER),
+    "rtdetr_r18vd": Published("20", None, RTDETR),
+    "rtdetr_r34vd": Published("31", None, RTDETR),
+    "rtdetr_r50vd": Published("42", None, RTDETR),
+    "rtdetr_r101vd": Published("76", None, RTDETR),
     "sam_vit_b": Published("93,735,472", None, SAM),
     "sam_vit_l": Published("312,342,832", None, SAM),
     "sam_vit_h": Published("641,090,608", None, SAM),
