@@ -225,13 +225,10 @@ class RTDETR(Module):
         states = self.pixel_norm(self.pixel_proj(memory * valid))
         logits = self.pixel_class_head(states)  # (B, N, K)
         chosen = ops.topk(ops.max(logits, axis=-1), self.queries)[1]  # (B, Q)
-        xp = namespace(chosen)
         self.show(chosen=chosen, starts=lambda: np.cumsum([0, *(H * W for H, W in shapes[:-1])]))
-        rows = (chosen + N * xp.arange(B)[:, None]).reshape(-1)
-        states, logits = (
-            ops.reshape(ops.take(ops.reshape(y, (B * N, -1)), rows), (B, self.queries, -1))
-            for y in (states, logits)
-        )
+        image = namespace(chosen).arange(B)[:, None]
+        states = states[image, chosen]  # (B, Q, D)
+        logits = logits[image, chosen]  # (B, Q, K)
         boxes = ops.sigmoid(widened(self.pixel_box_head(states)) + anchors[chosen])
         return states, DETROutput(logits, rounded(boxes, memory.dtype))
 

@@ -70,8 +70,8 @@ class RepVGGBlock(Module):
         found = []
         for branch in (self.conv1, self.conv2):
             norm = branch.norm
-            arrays = (branch.conv.weight, norm.running_mean, norm.running_var, norm.weight, norm.bias)
-            found.append(fuse_conv_norm(*(getattr(x, "data", x) for x in arrays), eps=norm.eps))
+            statistics = (norm.running_mean, norm.running_var, norm.weight.data, norm.bias.data)
+            found.append(fuse_conv_norm(branch.conv.weight.data, *statistics, eps=norm.eps))
         (large, large_bias), (small, small_bias) = found
         weight = large.copy()
         weight[:, :, 1:2, 1:2] += small  # a 1 x 1 filter is a 3 x 3 filter that reads its middle alone

@@ -11,7 +11,7 @@ import numpy as np
 from minivis.autograd import Tensor, no_grad
 from minivis.data.images import read_image
 from minivis.files import as_path
-from minivis.models import CLIP, MAE, SAM, YOLO, MaskFormer, ViViT, YOLOv2
+from minivis.models import CLIP, MAE, RTDETR, SAM, YOLO, MaskFormer, ViViT, YOLOv2
 from minivis.pretrained import postprocess
 from minivis.pretrained.folder import CONFIG, from_pretrained, read_json
 from minivis.pretrained.own import load_ready
@@ -39,7 +39,7 @@ def predict(source, photo, out=None, threshold=None, things=None):
     out : str or path, optional
         The picture to write. The default is the photo's name with ``-predicted.png`` at the end, in the current folder.
     threshold : float, optional
-        Minimal score of a box or mask. The default is 0.7 for boxes, 0.85 for DETR's masks, 0.8 for those of
+        Minimal score of a box or mask. The default is 0.7 for boxes, 0.5 for RT-DETR's, 0.85 for DETR's masks, 0.8 for those of
         MaskFormer and Mask2Former, and 0.88 for the IoU that a SAM expects of a mask (0.7 for a small SAM). A SAM is asked
         about a grid of points.
     things : list of str, optional
@@ -96,7 +96,8 @@ def run_model(source, model, batch, photo=None, threshold=None):
 
     ``photo`` is the height and width of the photo itself. A SAM answers with a list of `FoundMask`.
     """
-    answer = model.detect if isinstance(model, YOLO | YOLOv2) else model  # YOLO itself returns its grid
+    # a YOLO itself returns its grid, an RT-DETR its queries
+    answer = model.detect if isinstance(model, RTDETR | YOLO | YOLOv2) else model
     if isinstance(model, SAM):
         picture = model.preprocess.new_size(*photo)
         options = {"picture": picture, "photo": photo}
@@ -129,7 +130,8 @@ def describe(model, output, image, threshold=None, size=None):
     if isinstance(output, Tensor):
         return (_pixels if output.ndim == 4 else _classes)(labels, output, image)
     if found_in_list:
-        threshold = 0.7 if threshold is None else threshold
+        usual = 0.5 if isinstance(model, RTDETR) else 0.7
+        threshold = usual if threshold is None else threshold
         return _objects(
             labels, postprocess.regions(output[0], size, image.shape[1:], threshold), image, threshold
         )
