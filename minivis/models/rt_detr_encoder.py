@@ -23,9 +23,19 @@ __all__ = ["CSPRepLayer", "HybridEncoder", "RepVGGBlock"]
 BLOCKS = 3  # RepVGG blocks in a CSPRepLayer
 
 
-def conv_norm(in_channels, out_channels, kernel_size, rng, stride=1):
+def conv_norm(in_channels, out_channels, kernel_size, rng):
     """A convolution without bias and a batch norm."""
-    return ConvNorm(in_channels, out_channels, kernel_size, stride, 1, BatchNorm2d, rng)
+    return ConvNorm(in_channels, out_channels, kernel_size, 1, 1, BatchNorm2d, rng)
+
+
+class ConvNormSiLU(ConvNorm):
+    """A convolution without bias, a batch norm and a SiLU."""
+
+    def __init__(self, in_channels, out_channels, kernel_size, rng, stride=1):
+        super().__init__(in_channels, out_channels, kernel_size, stride, 1, BatchNorm2d, rng)
+
+    def forward(self, x):
+        return ops.silu(super().forward(x))
 
 
 class RepVGGBlock(Module):
@@ -107,17 +117,17 @@ class CSPRepLayer(Module):
         rng = init.generator(rng)
         inner = int(out_channels * expansion)
         init.check_sizes("CSPRepLayer", in_channels=in_channels, out_channels=out_channels, inner=inner)
-        self.conv1 = conv_norm(in_channels, inner, 1, rng)
-        self.conv2 = conv_norm(in_channels, inner, 1, rng)
+        self.conv1 = ConvNormSiLU(in_channels, inner, 1, rng)
+        self.conv2 = ConvNormSiLU(in_channels, inner, 1, rng)
         self.blocks = [RepVGGBlock(inner, rng) for _ in range(BLOCKS)]
-        self.conv3 = conv_norm(inner, out_channels, 1, rng) if inner != out_channels else None
+        self.conv3 = ConvNormSiLU(inner, out_channels, 1, rng) if inner != out_channels else None
 
     def forward(self, x):
-        y = ops.silu(self.conv1(x))
+        y = self.conv1(x)
         for block in self.blocks:
             y = block(y)
-        y = y + ops.silu(self.conv2(x))
-        return ops.silu(self.conv3(y)) if self.conv3 else y
+        y = y + self.conv2(x)
+        return self.conv3(y) if self.conv3 else y
 
 
 class HybridEncoder(Module):
@@ -173,9 +183,9 @@ class HybridEncoder(Module):
         self.layers = [
             EncoderLayer(width, heads, mlp_width, dropout, "gelu", rng=rng) for _ in range(depth)
         ]
-        self.lateral = [conv_norm(width, width, 1, rng) for _ in finer]
+        self.lateral = [ConvNormSiLU(width, width, 1, rng) for _ in finer]
         self.top_down = [CSPRepLayer(2 * width, width, expansion, rng) for _ in finer]
-        self.downsample = [conv_norm(width, width, 3, rng, stride=2) for _ in finer]
+        self.downsample = [ConvNormSiLU(width, width, 3, rng, stride=2) for _ in finer]
         self.bottom_up = [CSPRepLayer(2 * width, width, expansion, rng) for _ in finer]
 
     def forward(self, maps):
@@ -184,13 +194,12 @@ class HybridEncoder(Module):
         y = self._attend(maps[-1])
         down = []  # coarsest first
         for lateral, fuse, finer in zip(self.lateral, self.top_down, reversed(maps[:-1]), strict=True):
-            down.append(ops.silu(lateral(y)))
+            down.append(lateral(y))
             wider = ops.interpolate(down[-1], size=tuple(finer.shape[2:]), mode="nearest")
             y = fuse(ops.concatenate([wider, finer], axis=1))
         up = [y]  # finest first
         for shrink, fuse, coarser in zip(self.downsample, self.bottom_up, reversed(down), strict=True):
-            smaller = ops.silu(shrink(up[-1]))
-            up.append(fuse(ops.concatenate([smaller, coarser], axis=1)))
+            up.append(fuse(ops.concatenate([shrink(up[-1]), coarser], axis=1)))
         return up
 
     def _attend(self, x):

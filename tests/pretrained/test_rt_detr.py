@@ -85,7 +85,8 @@ def test_a_photo_gets_boxes_where_a_sigmoid_is_high(tmp_path, capsys):
         x, y0, w, h = y.boxes.numpy()[0, q] * [100, 50, 100, 50]
         corners = [round(float(v)) for v in (x - w / 2, y0 - h / 2, x + w / 2, y0 + h / 2)]
         assert line.startswith(f"{score:.3f}  LABEL_{k}  from ({corners[0]}, {corners[1]}) to ({corners[2]}")
-    assert Image.open(tmp_path / "out.png").size[0] > 100
+    with Image.open(tmp_path / "out.png") as drawn:
+        assert drawn.size[0] > 100
 
 
 def test_the_usual_threshold_is_half():
