@@ -17,8 +17,6 @@ from minivis.backend import namespace, to_numpy
 from minivis.models.common import as_images, map_to_tokens, published
 from minivis.models.detr import DETROutput
 from minivis.models.mask_classification import constant
-from minivis.models.pixel_decoder import DeformableAttention
-from minivis.models.rt_detr_encoder import HybridEncoder, conv_norm
 from minivis.nn import (
     MLP,
     Dropout,
@@ -46,6 +44,8 @@ class DecoderLayer(ResidualLayer):
     """Self-attention among the queries, deformable attention to the maps around each query's box, then an MLP."""
 
     def __init__(self, width, heads, levels, points, mlp_width, dropout, rng):
+        from minivis.models.pixel_decoder import DeformableAttention
+
         self.points = points
         self.samples = heads * levels * points
         self.self_attn = MultiHeadAttention(width, heads, dropout, rng=rng)
@@ -149,6 +149,8 @@ class RTDETR(Module):
         self, backbone, num_classes, queries=300, width=256, heads=8, encoder_width=None, encoder_depth=1, encoder_heads=None,
         encoder_mlp_width=1024, expansion=1.0, decoder_depth=6, mlp_width=1024, levels=3, points=4, dropout=0.0, rng=None,
     ):  # fmt: skip
+        from minivis.models.rt_detr_encoder import HybridEncoder, conv_norm
+
         init.check_sizes(
             "RTDETR", num_classes=num_classes, queries=queries, width=width, heads=heads, decoder_depth=decoder_depth,
             levels=levels, points=points,
@@ -167,7 +169,7 @@ class RTDETR(Module):
             backbone.channels[-levels:], inside, encoder_heads or heads, encoder_depth, encoder_mlp_width, expansion, dropout,
             rng,
         )  # fmt: skip
-        self.decoder_proj = [conv_norm(inside, width, 1, rng) for _ in range(levels)]
+        self.decoder_proj = [conv_norm(inside, width, 1, rng, activation=False) for _ in range(levels)]
         self.pixel_proj = Linear(width, width, rng=rng)
         self.pixel_norm = LayerNorm(width)
         self.pixel_class_head = _class_head(width, num_classes, rng)

@@ -10,11 +10,9 @@ import functools
 import numpy as np
 
 from minivis import ops
-from minivis.models.common import map_to_tokens, tokens_to_map
-from minivis.models.detr import EncoderLayer
+from minivis.models.common import he_normal, map_to_tokens, tokens_to_map
 from minivis.models.mask_classification import constant
-from minivis.models.resnet import ConvNorm
-from minivis.nn import BatchNorm2d, Module, init
+from minivis.nn import BatchNorm2d, Conv2d, Module, Sequential, SiLU, init
 from minivis.vision.fusion import fuse_conv_norm
 from minivis.vision.position_codes import sine_position_code
 
@@ -23,19 +21,19 @@ __all__ = ["CSPRepLayer", "HybridEncoder", "RepVGGBlock"]
 BLOCKS = 3  # RepVGG blocks in a CSPRepLayer
 
 
-def conv_norm(in_channels, out_channels, kernel_size, rng):
-    """A convolution without bias and a batch norm."""
-    return ConvNorm(in_channels, out_channels, kernel_size, 1, 1, BatchNorm2d, rng)
-
-
-class ConvNormSiLU(ConvNorm):
-    """A convolution without bias, a batch norm and a SiLU."""
-
-    def __init__(self, in_channels, out_channels, kernel_size, rng, stride=1):
-        super().__init__(in_channels, out_channels, kernel_size, stride, 1, BatchNorm2d, rng)
-
-    def forward(self, x):
-        return ops.silu(super().forward(x))
+def conv_norm(in_channels, out_channels, kernel_size, rng, stride=1, activation=True):
+    """A convolution without bias, a batch norm and, with ``activation``, a SiLU."""
+    conv = Conv2d(
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride,
+        padding=kernel_size // 2,
+        bias=False,
+        weight_init=he_normal,
+        rng=rng,
+    )
+    return Sequential(conv, BatchNorm2d(out_channels), *([SiLU()] if activation else []))
 
 
 class RepVGGBlock(Module):
@@ -64,8 +62,8 @@ class RepVGGBlock(Module):
 
     def __init__(self, channels, rng=None):
         rng = init.generator(rng)
-        self.conv1 = conv_norm(channels, channels, 3, rng)
-        self.conv2 = conv_norm(channels, channels, 1, rng)
+        self.conv1 = conv_norm(channels, channels, 3, rng, activation=False)
+        self.conv2 = conv_norm(channels, channels, 1, rng, activation=False)
 
     def forward(self, x):
         return ops.silu(self.conv1(x) + self.conv2(x))
@@ -78,10 +76,9 @@ class RepVGGBlock(Module):
         weight, bias : ndarray, shapes (C, C, 3, 3) and (C,)
         """
         found = []
-        for branch in (self.conv1, self.conv2):
-            norm = branch.norm
+        for conv, norm in (self.conv1, self.conv2):
             statistics = (norm.running_mean, norm.running_var, norm.weight.data, norm.bias.data)
-            found.append(fuse_conv_norm(branch.conv.weight.data, *statistics, eps=norm.eps))
+            found.append(fuse_conv_norm(conv.weight.data, *statistics, eps=norm.eps))
         (large, large_bias), (small, small_bias) = found
         weight = large.copy()
         weight[:, :, 1:2, 1:2] += small  # a 1 x 1 filter is a 3 x 3 filter that reads its middle alone
@@ -117,10 +114,10 @@ class CSPRepLayer(Module):
         rng = init.generator(rng)
         inner = int(out_channels * expansion)
         init.check_sizes("CSPRepLayer", in_channels=in_channels, out_channels=out_channels, inner=inner)
-        self.conv1 = ConvNormSiLU(in_channels, inner, 1, rng)
-        self.conv2 = ConvNormSiLU(in_channels, inner, 1, rng)
+        self.conv1 = conv_norm(in_channels, inner, 1, rng)
+        self.conv2 = conv_norm(in_channels, inner, 1, rng)
         self.blocks = [RepVGGBlock(inner, rng) for _ in range(BLOCKS)]
-        self.conv3 = ConvNormSiLU(inner, out_channels, 1, rng) if inner != out_channels else None
+        self.conv3 = conv_norm(inner, out_channels, 1, rng) if inner != out_channels else None
 
     def forward(self, x):
         y = self.conv1(x)
@@ -172,6 +169,8 @@ class HybridEncoder(Module):
     def __init__(
         self, channels, width=256, heads=8, depth=1, mlp_width=1024, expansion=1.0, dropout=0.0, rng=None
     ):
+        from minivis.models.detr import EncoderLayer
+
         init.check_sizes("HybridEncoder", channels=tuple(channels), width=width)
         if width % 4:
             raise ValueError(
@@ -179,13 +178,13 @@ class HybridEncoder(Module):
             )
         rng = init.generator(rng)
         finer = range(len(channels) - 1)
-        self.input_proj = [conv_norm(C, width, 1, rng) for C in channels]
+        self.input_proj = [conv_norm(C, width, 1, rng, activation=False) for C in channels]
         self.layers = [
             EncoderLayer(width, heads, mlp_width, dropout, "gelu", rng=rng) for _ in range(depth)
         ]
-        self.lateral = [ConvNormSiLU(width, width, 1, rng) for _ in finer]
+        self.lateral = [conv_norm(width, width, 1, rng) for _ in finer]
         self.top_down = [CSPRepLayer(2 * width, width, expansion, rng) for _ in finer]
-        self.downsample = [ConvNormSiLU(width, width, 3, rng, stride=2) for _ in finer]
+        self.downsample = [conv_norm(width, width, 3, rng, stride=2) for _ in finer]
         self.bottom_up = [CSPRepLayer(2 * width, width, expansion, rng) for _ in finer]
 
     def forward(self, maps):

@@ -108,8 +108,8 @@ def names(model, dialect):
     return translate(names_of(model), [*table, *_encoder(), *_decoder(), *_heads(heads)])
 
 
-def _conv_norm(ours, theirs, conv="conv", norm="norm"):
-    return [(f"{ours}.conv.*", f"{theirs}.{conv}.*"), (f"{ours}.norm.*", f"{theirs}.{norm}.*")]
+def _conv_norm(ours, theirs):
+    return [(f"{ours}.0.*", f"{theirs}.conv.*"), (f"{ours}.1.*", f"{theirs}.norm.*")]
 
 
 def _layer(ours, theirs, norms):
@@ -122,7 +122,7 @@ def _layer(ours, theirs, norms):
 
 def _encoder():
     inside = "model.encoder."
-    table = _conv_norm("encoder.input_proj.*", "model.encoder_input_proj.*", "0", "1")
+    table = [("encoder.input_proj.*.*.*", "model.encoder_input_proj.*.*.*")]
     table += _layer("encoder.layers.*.", inside + "encoder.0.layers.*.", ("self_attn", "final"))
     table += _conv_norm("encoder.lateral.*", inside + "lateral_convs.*")
     table += _conv_norm("encoder.downsample.*", inside + "downsample_convs.*")
@@ -134,7 +134,7 @@ def _encoder():
 
 def _decoder():
     ours, theirs = "layers.*.", "model.decoder.layers.*."
-    table = _conv_norm("decoder_proj.*", "model.decoder_input_proj.*", "0", "1")
+    table = [("decoder_proj.*.*.*", "model.decoder_input_proj.*.*.*")]
     table += _layer(ours, theirs, ("self_attn", "encoder_attn", "final"))
     table += deformable(ours + "cross_attn.", theirs + "encoder_attn.")
     table += [(f"query_codes.fc{i + 1}.*", f"model.decoder.query_pos_head.layers.{i}.*") for i in range(2)]

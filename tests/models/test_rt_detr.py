@@ -73,11 +73,11 @@ def test_one_class_is_enough():
 
 def test_the_fused_block_is_one_convolution():
     block = RepVGGBlock(5, rng=0)
-    for branch in (block.conv1, block.conv2):
+    for _, norm in (block.conv1, block.conv2):
         for name in ("running_mean", "running_var"):
-            setattr(branch.norm, name, 0.5 + RNG.random(5).astype(np.float32))
-        branch.norm.weight.data = 0.5 + RNG.random(5).astype(np.float32)
-        branch.norm.bias.data = RNG.standard_normal(5).astype(np.float32)
+            setattr(norm, name, 0.5 + RNG.random(5).astype(np.float32))
+        norm.weight.data = 0.5 + RNG.random(5).astype(np.float32)
+        norm.bias.data = RNG.standard_normal(5).astype(np.float32)
     x = images(2, 5, 7, 6)
     weight, bias = block.eval().fused()
     once = ops.silu(ops.conv2d(x, weight, bias, padding=1))
@@ -88,12 +88,12 @@ def test_the_fused_block_is_one_convolution():
 
 def test_one_branch_of_a_csp_layer_goes_around_the_blocks():
     layer = CSPRepLayer(4, 6, 0.5, rng=0).eval()
-    assert layer.conv1.conv.weight.shape[0] == 3 and layer.conv3 and CSPRepLayer(4, 6).conv3 is None
+    assert layer.conv1[0].weight.shape[0] == 3 and layer.conv3 and CSPRepLayer(4, 6).conv3 is None
     x = mv.Tensor(images(1, 4, 5, 5))
     before = layer(x).numpy()
     for block in layer.blocks:  # they can give nothing but 0
-        for branch in (block.conv1, block.conv2):
-            branch.norm.weight.data[...] = 0
+        for _, norm in (block.conv1, block.conv2):
+            norm.weight.data[...] = 0
     np.testing.assert_allclose(layer(x).numpy(), layer.conv3(layer.conv2(x)).numpy(), atol=1e-6)
     assert np.abs(before - layer(x).numpy()).max() > 1e-3
 
