@@ -3,7 +3,6 @@
 Not here: DETR's matching and loss, on which this builds (set_prediction.py), the model (models/rt_detr.py).
 """
 
-import numpy as np
 
 from minivis import ops
 from minivis.backend import namespace

@@ -66,9 +66,7 @@ def checked_weights(name, num_classes, published, weights, no_object=None):
             f"{name}: num_classes must be a whole number of at least 1, got {num_classes!r:.100}"
         )
     if not min([0, *weights.values()]) >= 0 or not (no_object is None or no_object > 0):
-        and_no_object = (
-            ("", "") if no_object is None else (" and no_object above it", f" and {no_object}")
-        )
+        and_no_object = ("", "") if no_object is None else (" and no_object above it", f" and {no_object}")
         raise ValueError(
             f"{name}: weights must be at least 0{and_no_object[0]}, got {weights}{and_no_object[1]}"
         )

@@ -158,9 +158,7 @@ class RTDETR(Module):
         if width % heads:
             raise ValueError(f"RTDETR: {heads} heads do not divide the width {width}")
         if len(backbone.channels) < levels:
-            raise ValueError(
-                f"RTDETR: levels={levels}, but the backbone has {len(backbone.channels)} maps"
-            )
+            raise ValueError(f"RTDETR: levels={levels}, but the backbone has {len(backbone.channels)} maps")
         rng = init.generator(rng)
         self.queries, self.levels = queries, levels
         inside = encoder_width or width

@@ -179,9 +179,7 @@ class HybridEncoder(Module):
         rng = init.generator(rng)
         finer = range(len(channels) - 1)
         self.input_proj = [conv_norm(C, width, 1, rng, activation=False) for C in channels]
-        self.layers = [
-            EncoderLayer(width, heads, mlp_width, dropout, "gelu", rng=rng) for _ in range(depth)
-        ]
+        self.layers = [EncoderLayer(width, heads, mlp_width, dropout, "gelu", rng=rng) for _ in range(depth)]
         self.lateral = [conv_norm(width, width, 1, rng) for _ in finer]
         self.top_down = [CSPRepLayer(2 * width, width, expansion, rng) for _ in finer]
         self.downsample = [conv_norm(width, width, 3, rng, stride=2) for _ in finer]

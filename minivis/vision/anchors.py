@@ -12,7 +12,15 @@ from minivis.ops.conv import sizes as whole_numbers
 from minivis.pairs import checked_pair
 from minivis.vision.boxes import check_corners, with_room
 
-__all__ = ["BACKGROUND", "IGNORED", "anchor_boxes", "level_of", "match_anchors", "original_anchor_boxes", "rt_detr_anchors"]
+__all__ = [
+    "BACKGROUND",
+    "IGNORED",
+    "anchor_boxes",
+    "level_of",
+    "match_anchors",
+    "original_anchor_boxes",
+    "rt_detr_anchors",
+]
 
 IGNORED = -1  # an anchor that is neither an object nor background: it has no loss
 BACKGROUND = -2

@@ -19,7 +19,10 @@ def output(logits, boxes, auxiliary=()):
 
 
 def target(*rows):
-    return {"labels": np.array([k for k, _ in rows], int), "boxes": np.array([b for _, b in rows]).reshape(-1, 4)}
+    return {
+        "labels": np.array([k for k, _ in rows], int),
+        "boxes": np.array([b for _, b in rows]).reshape(-1, 4),
+    }
 
 
 def test_the_cost_of_a_class_is_the_loss_with_it_less_the_loss_without():
@@ -45,7 +48,9 @@ def test_varifocal_loss_by_hand():
     z = np.array([[0.0, 2.0], [-1.0, 0.5]])
     p = 1 / (1 + np.exp(-z))
     scores = np.array([[0.8, 0.0], [0.0, 0.0]])
-    positive = np.array([[True, False], [False, True]])  # the last lies where nothing overlaps: it has no weight
+    positive = np.array(
+        [[True, False], [False, True]]
+    )  # the last lies where nothing overlaps: it has no weight
     expected = [
         0.8 * (-0.8 * np.log(p[0, 0]) - 0.2 * np.log(1 - p[0, 0])) + 0.75 * p[0, 1] ** 2 * -np.log(1 - p[0, 1]),
         0.75 * p[1, 0] ** 2 * -np.log(1 - p[1, 0]),

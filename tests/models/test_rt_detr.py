@@ -13,7 +13,15 @@ from minivis.models.rt_detr_encoder import CSPRepLayer, HybridEncoder, RepVGGBlo
 from minivis.vision import rt_detr_anchors
 
 RNG = np.random.default_rng(5)
-SIZES = {"queries": 6, "width": 16, "heads": 2, "encoder_mlp_width": 24, "decoder_depth": 2, "mlp_width": 24, "points": 2}
+SIZES = {
+    "queries": 6,
+    "width": 16,
+    "heads": 2,
+    "encoder_mlp_width": 24,
+    "decoder_depth": 2,
+    "mlp_width": 24,
+    "points": 2,
+}
 
 
 def small(classes=3, **options):

@@ -38,7 +38,9 @@ def rt_detr(seed=0, size=(64, 96), described=None, **options):
         import transformers
 
         torch.set_default_dtype(torch.float64)
-        backbone = transformers.RTDetrResNetConfig(**{**RESNET, "out_indices": [2, 3, 4], **(described or {})})
+        backbone = transformers.RTDetrResNetConfig(
+            **{**RESNET, "out_indices": [2, 3, 4], **(described or {})}
+        )
         config = transformers.RTDetrConfig(backbone_config=backbone, **{**SMALL, **options})
         model = transformers.RTDetrForObjectDetection(config).double()
         outputs = {
