@@ -3,7 +3,6 @@
 Not here: DETR's matching and loss, on which this builds (set_prediction.py), the model (models/rt_detr.py).
 """
 
-
 from minivis import ops
 from minivis.backend import namespace
 from minivis.losses.set_prediction import HungarianMatcher, box_terms, match_layers

@@ -70,16 +70,12 @@ class Block(Module):
         Draws the starting values.
     widening : int
         How many times as many channels the 3x3 of a bottleneck has.
-    pooled : bool
-        Where the stride is 2, a 2 x 2 average comes before the 1 x 1 convolution of x, which then uses every pixel and not
-        every fourth.
-    projected : bool
-        Add the 1 x 1 convolution of x even where the shapes agree.
+    variant : {"b", "d"}
+        "d": the 1 x 1 convolution is there even where the shapes agree, and where the stride is 2, a 2 x 2 average comes
+        before it, so that it uses every pixel and not every fourth.
     """
 
-    def __init__(
-        self, kind, in_channels, out_channels, stride, dilation, norm, rng, widening=1, pooled=False, projected=False
-    ):  # fmt: skip
+    def __init__(self, kind, in_channels, out_channels, stride, dilation, norm, rng, widening=1, variant="b"):
         inner = widening * out_channels // 4 if kind == "bottleneck" else out_channels
         plan = {  # in, out, kernel, stride, dilation of each convolution
             "basic": [(in_channels, inner, 3, stride, dilation), (inner, inner, 3, 1, dilation)],
@@ -90,8 +86,8 @@ class Block(Module):
             ],
         }[kind]
         self.layers = [ConvNorm(*sizes, norm, rng) for sizes in plan]
-        same = stride == 1 and in_channels == out_channels and not projected
-        pooled = pooled and stride == 2
+        same = stride == 1 and in_channels == out_channels and variant == "b"
+        pooled = stride == 2 and variant == "d"
         self.shortcut = (
             None if same else ConvNorm(in_channels, out_channels, 1, 1 if pooled else stride, 1, norm, rng)
         )
@@ -184,8 +180,6 @@ class ResNet(Module):
             raise ValueError(f'ResNet: kind must be "basic" or "bottleneck", got {kind!r}')
         if norm not in NORMS:
             raise ValueError(f"ResNet: norm must be one of {', '.join(NORMS)}, got {norm!r}")
-        if variant not in ("b", "d"):
-            raise ValueError(f'ResNet: variant must be "b" or "d", got {variant!r}')
         init.check_sizes("ResNet", depths=depths, stem_width=stem_width, widening=widening)
         if widening > 1 and kind == "basic":
             raise ValueError(
@@ -211,8 +205,7 @@ class ResNet(Module):
             dilate = stage >= len(depths) - int(dilated)
             stride = 1 if stage == 0 or dilate else 2
             # the first block of a dilated stage reads the map of the stage before, so it keeps that one's dilation
-            pooled = projected = variant == "d"
-            first = Block(kind, inputs, width, stride, dilation, norm, rng, widening, pooled, projected)
+            first = Block(kind, inputs, width, stride, dilation, norm, rng, widening, variant)
             dilation *= 2 if dilate else 1
             others = [Block(kind, width, width, 1, dilation, norm, rng, widening) for _ in range(depth - 1)]
             self.stages.append([first, *others])
@@ -240,6 +233,8 @@ class ResNet(Module):
 
 def _stem(channels, width, patches, variant, norm, rng):
     """What reads the image: one convolution and norm, or ResNet-D's three; a ReLU follows."""
+    if variant not in ("b", "d"):
+        raise ValueError(f'ResNet: variant must be "b" or "d", got {variant!r}')
     if patches:
         return ConvNorm(channels, width, 4, 4, 1, norm, rng)
     if variant == "b":

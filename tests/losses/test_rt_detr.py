@@ -48,9 +48,8 @@ def test_varifocal_loss_by_hand():
     z = np.array([[0.0, 2.0], [-1.0, 0.5]])
     p = 1 / (1 + np.exp(-z))
     scores = np.array([[0.8, 0.0], [0.0, 0.0]])
-    positive = np.array(
-        [[True, False], [False, True]]
-    )  # the last lies where nothing overlaps: it has no weight
+    # the last lies where nothing overlaps: it has no weight
+    positive = np.array([[True, False], [False, True]])
     expected = [
         0.8 * (-0.8 * np.log(p[0, 0]) - 0.2 * np.log(1 - p[0, 0])) + 0.75 * p[0, 1] ** 2 * -np.log(1 - p[0, 1]),
         0.75 * p[1, 0] ** 2 * -np.log(1 - p[1, 0]),

@@ -170,7 +170,8 @@ def test_points_lie_around_the_boxes():
     assert points.shape == (2, 6, 2, 2, 2, 2)
     np.testing.assert_allclose(seen["layers.0.cross_attn.weights"].sum(axis=(3, 4)), 1, atol=1e-5)
     # at first head 0 looks to the right: its last point at the edge of the box, the first half as far
-    centre, size = boxes[..., None, :2], boxes[..., None, 2:]
+    centre = boxes[..., None, :2]
+    size = boxes[..., None, 2:]
     for p, share in ((0, 0.25), (1, 0.5)):
         expected = np.broadcast_to(centre + size * [share, 0], (2, 6, 2, 2))
         np.testing.assert_allclose(points[:, :, 0, :, p], expected, atol=1e-5)

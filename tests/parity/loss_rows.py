@@ -210,20 +210,23 @@ def _rt_detr_loss(torch, row, layers, targets):
         **{f"weight_{name}": weight for name, weight in weights.items()},
     )
     labels = [{"class_labels": t["labels"], "boxes": t["boxes"]} for t in targets]
-    last, *others = layers
-    pixels, decoder = others[:1], [*others[1:], last]
-    options = {
-        **{name: torch.stack([x[field] for x in decoder], dim=1) for name, field in
-           (("outputs_class", "logits"), ("outputs_coord", "boxes"))},
-        **{f"enc_topk_{name}": x[field] for x in pixels for name, field in (("logits", "logits"), ("bboxes", "boxes"))},
-    }  # fmt: skip
+    last, pixels, *earlier = layers
+    decoder = [*earlier, last]
     loss, terms, _ = RTDetrForObjectDetectionLoss(
-        last["logits"], labels, "cpu", last["boxes"], config, **options
+        last["logits"],
+        labels,
+        "cpu",
+        last["boxes"],
+        config,
+        outputs_class=torch.stack([x["logits"] for x in decoder], dim=1),
+        outputs_coord=torch.stack([x["boxes"] for x in decoder], dim=1),
+        enc_topk_logits=pixels["logits"],
+        enc_topk_bboxes=pixels["boxes"],
     )
     found = {}
     for name, x in terms.items():
         term, _, number = name.partition("_aux_")
-        ours = f"{term}_{(int(number) + 1) % len(others)}" if number else term
+        ours = f"{term}_{(int(number) + 1) % len(decoder)}" if number else term
         found[ours] = x / weights[term]
     return loss, found
 
