@@ -10,12 +10,21 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+<<<<<<< HEAD
 from minivis.autograd import no_grad
 from minivis.data.folders import SUFFIXES
 from minivis.data.images import image_size, read_image
 from minivis.files import as_path, make_folder, write_files
 from minivis.listed import counted
 from minivis.models import CLIP, MAE, SAM, YOLO, ViViT, YOLOv2
+=======
+import numpy as np
+
+from minivis.autograd import Tensor, no_grad
+from minivis.data.images import read_image
+from minivis.files import as_path
+from minivis.models import CLIP, MAE, RTDETR, SAM, YOLO, MaskFormer, ViViT, YOLOv2
+>>>>>>> w-rtdetr
 from minivis.pretrained import postprocess
 from minivis.pretrained.description import describe, printable
 from minivis.pretrained.folder import CONFIG, from_pretrained, read_json
@@ -73,7 +82,7 @@ def predict(source, photos, out=None, threshold=None, things=None):
         folder. For several photos, or a folder, the folder to write their pictures and a table, ``predictions.csv``, into;
         the default is ``predictions``.
     threshold : float, optional
-        Minimal score of a box or mask. The default is 0.7 for boxes, 0.85 for DETR's masks, 0.8 for those of
+        Minimal score of a box or mask. The default is 0.7 for boxes, 0.5 for RT-DETR's, 0.85 for DETR's masks, 0.8 for those of
         MaskFormer and Mask2Former, and 0.88 for the IoU that a SAM expects of a mask (0.7 for a small SAM). A SAM is asked
         about a grid of points.
     things : list of str, optional
@@ -265,7 +274,8 @@ def run_model(source, model, batch, photo=None, threshold=None):
 
     ``photo`` is the height and width of the photo itself. A SAM answers with a list of `FoundMask`.
     """
-    answer = model.detect if isinstance(model, YOLO | YOLOv2) else model  # YOLO itself returns its grid
+    # a YOLO itself returns its grid, an RT-DETR its queries
+    answer = model.detect if isinstance(model, RTDETR | YOLO | YOLOv2) else model
     if isinstance(model, SAM):
         picture = model.preprocess.new_size(*photo)
         options = {"picture": picture, "photo": photo}
@@ -280,3 +290,105 @@ def run_model(source, model, batch, photo=None, threshold=None):
         raise ValueError(
             f"predict: {source}: the model cannot read a photo as its settings prepare it, {tuple(batch.shape)}: {error}"
         ) from error
+<<<<<<< HEAD
+=======
+
+
+def describe(model, output, image, threshold=None, size=None):
+    """The predictions for a photo as lines of text and as a Figure.
+
+    ``size`` is the height and width of the photo as the model read it; a list of dicts has its boxes in these pixels.
+    """
+    if isinstance(model, SAM):
+        return _without_prompts(output, image)
+    found_in_list = isinstance(output, list) and isinstance(output[0], dict)
+    if not model.labels or (isinstance(output, list) and not found_in_list):
+        raise ValueError(
+            "predict: this checkpoint is a backbone: it has features for other models, and no classes of its own"
+        )
+    labels = {number: _printable(name) for number, name in model.labels.items()}
+    if isinstance(output, Tensor):
+        return (_pixels if output.ndim == 4 else _classes)(labels, output, image)
+    if found_in_list:
+        usual = 0.5 if isinstance(model, RTDETR) else 0.7
+        threshold = usual if threshold is None else threshold
+        return _objects(
+            labels, postprocess.regions(output[0], size, image.shape[1:], threshold), image, threshold
+        )
+    if getattr(output, "masks", None) is not None:
+        return _segments(labels, model, output, image, threshold)
+    threshold = 0.7 if threshold is None else threshold
+    return _objects(labels, postprocess.detections(output, image.shape[1:], threshold), image, threshold)
+
+
+def _printable(name):
+    """A name from a file on one line, without control characters, which could disturb the terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(name.split()))
+
+
+def _counted(found, one, more):
+    return f"{len(found)} {one if len(found) == 1 else more}"
+
+
+def _classes(names_of, logits, image):
+    from minivis import viz
+
+    labels, scores = postprocess.classes(logits[0])
+    names = [names_of.get(int(label), str(label)) for label in labels]
+    lines = [f"{score:.3f}  {name}" for name, score in zip(names, scores, strict=True)]
+    return lines, viz.classes_on_image(image, names, scores)
+
+
+def _pixels(labels, logits, image):
+    from minivis import viz
+
+    ids, segments = postprocess.pixels(logits, image.shape[1:])
+    lines = [_counted(segments, "class", "classes")]
+    for segment in segments:
+        name = labels.get(segment["category_id"], str(segment["category_id"]))
+        lines.append(f"{name}  {100 * segment['area'] / ids.size:.1f} % of the photo")
+    return lines, viz.panoptic_on_image(image, ids, segments, labels, size=8)
+
+
+def _objects(labels, found, image, threshold):
+    from minivis import viz
+
+    boxes = found["boxes"]
+    count = _counted(boxes, "object", "objects")
+    lines = [f"{count} with a score above {threshold:g}"]
+    for label, score, box in zip(found["labels"], found["scores"], boxes, strict=True):
+        x0, y0, x1, y1 = (round(float(x)) for x in box)
+        name = labels.get(int(label), str(label))
+        lines.append(f"{score:.3f}  {name}  from ({x0}, {y0}) to ({x1}, {y1})")
+    told = found["labels"], found["scores"], labels
+    if "masks" in found:
+        return lines, viz.masks_on_image(image, found["masks"], *told, size=8, boxes=boxes)
+    return lines, viz.boxes_on_image(image, boxes, *told, size=8)
+
+
+def _segments(labels, model, output, image, threshold):
+    from minivis import viz
+
+    inside = not isinstance(model, MaskFormer)  # each model as its authors do it
+    ids, segments = postprocess.segments(output, model.things, image.shape[1:], threshold, inside)
+    lines = [_counted(segments, "segment", "segments")]
+    for segment in segments:
+        name = labels.get(segment["category_id"], str(segment["category_id"]))
+        lines.append(f"{segment['score']:.3f}  {name}  {100 * segment['area'] / ids.size:.1f} % of the photo")
+    return lines, viz.panoptic_on_image(image, ids, segments, labels, size=8)
+
+
+def _without_prompts(found, image):
+    """What a SAM found by itself: masks without names. Small ones are drawn over large ones."""
+    from minivis import viz
+
+    lines = [_counted(found, "thing", "things") + " without a name"]
+    for one in found:
+        x0, y0, x1, y1 = (round(float(x)) for x in one.box)
+        share = 100 * one.area / one.mask.size
+        lines.append(f"{one.iou:.3f}  {share:.1f} % of the photo, from ({x0}, {y0}) to ({x1}, {y1})")
+    order = sorted(range(len(found)), key=lambda i: -found[i].area)
+    masks = np.array([found[i].mask for i in order], bool).reshape(-1, *image.shape[1:])
+    caption = "Each colour is a mask that the model is sure of, among its answers to a grid of points. Masks have no names."
+    return lines, viz.masks_on_image(image, masks, size=8, caption=caption)
+>>>>>>> w-rtdetr

@@ -25,6 +25,7 @@ class Kind(NamedTuple):
     resample: int | None  # None: the default differs between versions of transformers
     crop: int | None = None
     divisor: int = 1
+    normalize: bool = True
 
 
 # keys are beginnings of the processor's name; the first match counts
@@ -42,6 +43,7 @@ KINDS = {
         ["Detr", "ConditionalDetr", "DeformableDetr"],
         Kind(False, IMAGENET, 2),
     ),
+    "RTDetr": Kind(False, IMAGENET, 2, normalize=False),
     **dict.fromkeys(["MaskFormer", "Mask2Former"], Kind(False, IMAGENET, 2, divisor=32)),
 }
 
@@ -96,7 +98,7 @@ def _hub(settings):
     rescales = settings.flag("do_rescale", True)
     usual = 1 / 127.5 if film else 1 / 255
     found["scale"] = settings.number("rescale_factor", usual, 1e-9, 1e9) if rescales else 1.0
-    if settings.flag("do_normalize", True):
+    if settings.flag("do_normalize", kind.normalize if kind else True):
         mean, std = kind.statistics if kind else (None, None)
         found["mean"] = _three(settings, "image_mean", mean, -1e9)
         found["std"] = _three(settings, "image_std", std, 1e-9)

@@ -71,6 +71,20 @@ CONFIGS = {
     },
     "hf_deit_base_distilled_patch16_224": {"model_type": "deit", "num_labels": 1000},
     "hf_resnet_50": {"model_type": "resnet", "num_labels": 1000},
+    "hf_rtdetr_r18vd": {
+        "model_type": "rt_detr",
+        "architectures": ["RTDetrForObjectDetection"],
+        "backbone_config": {
+            "model_type": "rt_detr_resnet",
+            "depths": [2, 2, 2, 2],
+            "hidden_sizes": [64, 128, 256, 512],
+            "layer_type": "basic",
+        },
+        "encoder_in_channels": [128, 256, 512],
+        "hidden_expansion": 0.5,
+        "decoder_layers": 3,
+        "num_labels": 80,
+    },
     "hf_sam_vit_base": {"model_type": "sam"},
     "hf_swin_tiny_patch4_window7_224": {**SWIN_T, "num_labels": 1000},
     "hf_swin_base_patch4_window7_224": {**SWIN_B, "num_labels": 1000},
@@ -99,14 +113,16 @@ RECOMPUTED = {
     "hf_mask2former_swin_tiny_coco_panoptic": {*SWIN_BUFFERS, "empty_weight"},
     "fb_mask2former_swin_tiny_coco_panoptic": {*SWIN_BUFFERS, "empty_weight"},
     "hf_maskformer_swin_tiny_ade": {*SWIN_BUFFERS, "empty_weight", "weight", "bias"},
+    "hf_rtdetr_r18vd": {"weight"},  # of the noisy queries
     "hf_sam_vit_base": {"positional_embedding"},
     "hf_swin_base_patch4_window7_224": SWIN_BUFFERS,
     "hf_swin_tiny_patch4_window7_224": SWIN_BUFFERS,
     "ms_swin_tiny_patch4_window7_224": {*SWIN_BUFFERS, "attn_mask"},
     "tv_swin_t": SWIN_BUFFERS,
 }
-# Published parameters that are never used: the norm after the last stage of transformers' Swin
-UNUSED = {"hf_maskformer_swin_tiny_ade": 2 * 768}
+# Published parameters that are never used: the norm after the last stage of transformers' Swin, and the classes of RT-DETR's
+# noisy queries, which exist in training alone
+UNUSED = {"hf_maskformer_swin_tiny_ade": 2 * 768, "hf_rtdetr_r18vd": 81 * 256}
 # Lists that do not say how many parameters there are -> the same model in the hub's words
 TWINS = {
     "fb_detr_resnet_50": "hf_detr_resnet_50_no_timm",
