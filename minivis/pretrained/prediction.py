@@ -10,21 +10,12 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-<<<<<<< HEAD
 from minivis.autograd import no_grad
 from minivis.data.folders import SUFFIXES
 from minivis.data.images import image_size, read_image
 from minivis.files import as_path, make_folder, write_files
 from minivis.listed import counted
-from minivis.models import CLIP, MAE, SAM, YOLO, ViViT, YOLOv2
-=======
-import numpy as np
-
-from minivis.autograd import Tensor, no_grad
-from minivis.data.images import read_image
-from minivis.files import as_path
-from minivis.models import CLIP, MAE, RTDETR, SAM, YOLO, MaskFormer, ViViT, YOLOv2
->>>>>>> w-rtdetr
+from minivis.models import CLIP, MAE, RTDETR, SAM, YOLO, ViViT, YOLOv2
 from minivis.pretrained import postprocess
 from minivis.pretrained.description import describe, printable
 from minivis.pretrained.folder import CONFIG, from_pretrained, read_json
