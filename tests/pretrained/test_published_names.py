@@ -14,6 +14,7 @@ import pytest
 from minivis.files import Stored
 from minivis.nn import init
 from minivis.pretrained import folder as folders
+from minivis.pretrained import packing
 from minivis.pretrained.family import Part
 from tests.pretrained.make_published_names import FILE
 
@@ -153,9 +154,9 @@ def test_names_and_shapes_map_one_to_one(name):
     model, family, stored = opened(name)
     wanted = folders._dialect(model, family, stored)
     folders._check(Path(name), model, family, wanted, stored)  # nothing missing, nothing surplus, every shape
-    left = [n for n in stored if n not in folders._published(wanted)]
+    left = [n for n in stored if n not in packing.published_names(wanted)]
     assert {n.split(".")[-1] for n in left} == RECOMPUTED.get(name, set())
-    used = Counter(part for source in wanted.values() for part in folders._sources(source))
+    used = Counter(part for source in wanted.values() for part in packing.sources(source))
     counts = {source.name: source.count for source in wanted.values() if isinstance(source, Part)}
     assert used == {n: counts.get(n, 1) for n in used}
     blocks = {source for source in wanted.values() if isinstance(source, Part)}
