@@ -35,7 +35,7 @@ def vit(rng, **options):
 
 
 def hybrid(rng):
-    backbone = models.BiT((1, 1), widths=(16, 32), stem_width=8, groups=4, rng=rng)
+    backbone = models.BiT((1, 1), widths=(32, 64), stem_width=8, groups=4, rng=rng)
     return vit(rng, image_size=(32, 32), patch_size=1, backbone=backbone)
 
 
@@ -54,7 +54,7 @@ def four_stages(rng, kind):
 
 def detr(rng, norm="batch", **options):
     sizes = {"queries": 6, "width": 16, "heads": 4, "encoder_depth": 1, "decoder_depth": 2, "mlp_width": 24}
-    return models.DETR(four_stages(rng, norm), 3, **sizes, **options, rng=rng)
+    return models.DETR(four_stages(rng, norm), 3, **{**sizes, **options}, rng=rng)
 
 
 def mask2former(rng, backbone):
@@ -152,7 +152,7 @@ ROWS = {
     ),
     "detr": Row(detr, "AutoModelForObjectDetection", PICTURE, BOXES),
     "detr with masks": Row(
-        lambda rng: detr(rng, "frozen", masks=True), "DetrForSegmentation", PICTURE, BOXES | {"masks": "pred_masks"}
+        lambda rng: detr(rng, "frozen", heads=8, masks=True), "DetrForSegmentation", PICTURE, BOXES | {"masks": "pred_masks"}
     ),
     "rt-detr": Row(rt_detr, "AutoModelForObjectDetection", PICTURE, BOXES),
     "mask2former, swin": Row(lambda rng: mask2former(rng, "swin"), "AutoModelForUniversalSegmentation", PICTURE, MASKS),

@@ -4,7 +4,6 @@ Not here: the models (exported_rows.py), what needs no torch (tests/pretrained/t
 """
 
 import importlib.util
-import json
 import warnings
 
 import numpy as np
@@ -31,6 +30,7 @@ def loaded(row, folder, dtype):
     import transformers
 
     torchvision_models()  # transformers imports it where it is there
+    torch.set_default_dtype(getattr(torch, dtype))  # some tables are made in it
     kind = getattr(transformers, row.auto)
     model, said = kind.from_pretrained(
         folder, output_loading_info=True, dtype=getattr(torch, dtype), **row.options
