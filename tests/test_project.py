@@ -64,6 +64,7 @@ CONFINED = {
     "threadpoolctl": {"doctor", "fast.threads", "recipes"},
     "huggingface_hub": {"pretrained.hub_package"},
     "safetensors": {"files", "pretrained", "recipes"},
+    "torch": {"pretrained.torch_states"},  # for those who have it: tensors are made there
     "IPython": {"viz", "laws"},
     "ipywidgets": {"viz"},
     "ipympl": {"viz"},
@@ -71,7 +72,7 @@ CONFINED = {
 }
 ANYWHERE = {"numpy", "scipy"}
 ONLY_IN_FUNCTIONS = {"scipy", "cupy", "cupyx", "numba", "sklearn", "IPython", "ipywidgets", "ipympl", "threadpoolctl",
-                     "nbgrader", "nbconvert", "nbformat", "traitlets", "alembic", "bleach", "huggingface_hub"}  # fmt: skip
+                     "nbgrader", "nbconvert", "nbformat", "traitlets", "alembic", "bleach", "huggingface_hub", "torch"}  # fmt: skip
 TOP_LEVEL_TOO = {
     ("fast.cuda", "cupy"),
     ("fast.cuda", "cupyx"),  # loaded only where an array lives on a GPU
