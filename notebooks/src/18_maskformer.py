@@ -1098,7 +1098,7 @@ passed = claims(
 # ```python
 # swapped = rng.permutation(Q)
 # turned = mv.models.MaskFormerOutput(single.logits.data[:, swapped], single.masks.data[:, swapped])
-# np.testing.assert_allclose(float(compare(turned, [target])["loss"].data), terms["loss"], rtol=1e-5)
+# np.testing.assert_allclose(float(compare(turned, [target])["loss"]), terms["loss"], rtol=1e-5)
 # ```
 # </details>
 
