@@ -429,6 +429,7 @@ def explained(function):
 
     @functools.wraps(function)
     def checked(*args, **kwargs):
+        __tracebackhide__ = True  # IPython and pytest leave this frame out of the traceback
         try:
             return function(*args, **kwargs)
         except TypeError:
