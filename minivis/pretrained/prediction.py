@@ -15,7 +15,7 @@ from minivis.data.folders import SUFFIXES
 from minivis.data.images import image_size, read_image
 from minivis.files import as_path, make_folder, write_files
 from minivis.listed import counted
-from minivis.models import CLIP, MAE, SAM, YOLO, ViViT, YOLOv2
+from minivis.models import CLIP, MAE, RTDETR, SAM, YOLO, ViViT, YOLOv2
 from minivis.pretrained import postprocess
 from minivis.pretrained.description import describe, printable
 from minivis.pretrained.folder import CONFIG, from_pretrained, read_json
@@ -73,7 +73,7 @@ def predict(source, photos, out=None, threshold=None, things=None):
         folder. For several photos, or a folder, the folder to write their pictures and a table, ``predictions.csv``, into;
         the default is ``predictions``.
     threshold : float, optional
-        Minimal score of a box or mask. The default is 0.7 for boxes, 0.85 for DETR's masks, 0.8 for those of
+        Minimal score of a box or mask. The default is 0.7 for boxes, 0.5 for RT-DETR's, 0.85 for DETR's masks, 0.8 for those of
         MaskFormer and Mask2Former, and 0.88 for the IoU that a SAM expects of a mask (0.7 for a small SAM). A SAM is asked
         about a grid of points.
     things : list of str, optional
@@ -265,7 +265,8 @@ def run_model(source, model, batch, photo=None, threshold=None):
 
     ``photo`` is the height and width of the photo itself. A SAM answers with a list of `FoundMask`.
     """
-    answer = model.detect if isinstance(model, YOLO | YOLOv2) else model  # YOLO itself returns its grid
+    # a YOLO itself returns its grid, an RT-DETR its queries
+    answer = model.detect if isinstance(model, RTDETR | YOLO | YOLOv2) else model
     if isinstance(model, SAM):
         picture = model.preprocess.new_size(*photo)
         options = {"picture": picture, "photo": photo}

@@ -672,7 +672,8 @@ passed = claims(
 # %% [markdown]
 # ## Six questions
 #
-# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is
+# right.
 
 # %% [markdown] tags=["question:brighter"]
 # **1. What would happen to the edges if the whole photo were brighter by 0.2?**
@@ -692,7 +693,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# There would be a quarter as many, 96 instead of 384, and each would be four times as long, 3072 numbers instead of 768. No number of the photo is lost.
+# There would be a quarter as many, 96 instead of 384, and each would be four times as long, 3072 numbers instead of
+# 768. No number of the photo is lost.
 #
 # ```python
 # larger = mv.vision.patchify(photo[None], 32)[0]
@@ -705,7 +707,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# To everything equally. All scores are 0 then, so each of the 384 weights is 1/384, and what is collected is the mean of the photo.
+# To everything equally. All scores are 0 then, so each of the 384 weights is 1/384, and what is collected is the
+# mean of the photo.
 #
 # ```python
 # even = mv.ops.attention_weights(0 * words, words)
@@ -732,7 +735,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# There would be fewer: the unsure ones go. Some of those were right, so we would miss more objects, and be wrong less often.
+# There would be fewer: the unsure ones go. Some of those were right, so we would miss more objects, and be wrong
+# less often.
 #
 # ```python
 # count = lambda least: sum(len(mv.vision.detr_detections(*p, threshold=least)["labels"]) for p in zip(logits, boxes))
@@ -745,7 +749,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# The same weights. Numerator and denominator both grow by the factor $e^{100}$, which cancels. This is why we may subtract the largest score before we compute.
+# The same weights. Numerator and denominator both grow by the factor $e^{100}$, which cancels. This is why we may
+# subtract the largest score before we compute.
 #
 # ```python
 # scores = np.array([1.0, 2.0, 4.0])
