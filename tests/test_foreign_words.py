@@ -135,6 +135,19 @@ def test_an_attribute_that_nobody_knows_is_an_ordinary_error():
         exec("from minivis.nn import functional")
 
 
+class Halved(nn.Module):
+    """A property that fails inside."""
+
+    @property
+    def half(self):
+        return self.whole / 2
+
+
+def test_a_property_that_fails_says_why_itself():
+    with pytest.raises(AttributeError, match="^'Halved' object has no attribute 'whole'$"):
+        Halved().half()
+
+
 def test_models_and_tensors_are_copied_and_pickled_as_before():
     model = CNN(widths=(4,), rng=1)
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
