@@ -9,11 +9,12 @@ import secrets
 from pathlib import Path
 
 from minivis.classroom import isolation
-from minivis.classroom.feedback import fenced, letter, task_html, task_text
+from minivis.classroom.feedback import fenced, letter, task_text
 from minivis.classroom.gradebook import Course
 from minivis.classroom.guard import Guard
 from minivis.classroom.handing_out import released_notebook
 from minivis.classroom.judging import MEMORY, SECONDS, judge_submission, nothing, warm_up
+from minivis.classroom.pages import feedback_page
 from minivis.classroom.students import by_student, not_read
 from minivis.classroom.submission import Handed, cells_to_run, mended, read
 from minivis.classroom.tasks import find
@@ -146,25 +147,24 @@ def _put_back(guard):
 
 def _recorded(course, assignment, student, found, submission, released, pages):
     """Record a submission with nbgrader and write the student's pages; returns the rows of the table."""
-    remarks = submission.remarks
-    page = pages / f"{student}.html"
-    rows = [(task["name"], task["points"], task["most"]) for task in found["tasks"]]
+    pages.mkdir(exist_ok=True)
+    for task in found["tasks"]:
+        task["text"] = task_text(task)
+    head = letter(assignment, student, found, submission.remarks)
+    _write(pages / f"{student}.md", "\n".join([head, *map(fenced, found["tasks"])]))
+    marks = None
+    points = {task["name"]: (task["points"], task["most"]) for task in found["tasks"]}
     try:
-        pages.mkdir(exist_ok=True)
-        for task in found["tasks"]:
-            task["html"], task["text"] = task_html(task), task_text(task)
-        head = letter(assignment, student, found, remarks)
         first = {"cell_type": "markdown", "id": "feedback", "metadata": {}, "source": head}
-        _write(pages / f"{student}.md", "\n".join([head, *map(fenced, found["tasks"])]))
         notebook = mended(submission.notebook, released)
         course.autograde(assignment, student, {**notebook, "cells": [first, *notebook["cells"]]}, found)
-        write_files({page: course.feedback(assignment, student)})
-        scores = course.scores(assignment, student)
-        rows = [(task.name, *scores[task.name]) for task in assignment.tasks]
+        marks = course.marks(assignment, student)
+        points |= {name: found for name, found in marks.points.items() if found[0] is not None}
     except Exception as error:  # the verdicts are valid without nbgrader
-        page.unlink(missing_ok=True)  # a page from an earlier grading would contradict the text
-        remarks.append(f"The page could not be made ({error}); the points and the text are still right.")
-    return [(task, _number(points), _number(most)) for task, points, most in rows]
+        submission.remarks.append(f"nbgrader could not record it ({error}); the points of the laws are right.")
+    page = feedback_page(assignment, student, found, submission, released, marks)
+    write_files({pages / f"{student}.html": page})
+    return [(task, _number(got), _number(most)) for task, (got, most) in points.items()]
 
 
 def _number(value):
