@@ -1,7 +1,7 @@
 """Everything that nbgrader does: make the released notebook, record grades and comments in its database.
 
-Not here: feedback pages (pages.py), and running students' code. nbgrader's executor is replaced by one that copies the judge's verdicts, so nbgrader
-records what the laws found.
+Not here: feedback pages (pages.py), and running students' code. nbgrader's executor is replaced by one that copies the
+judge's verdicts, so nbgrader records what the laws found.
 """
 
 import contextlib
@@ -14,7 +14,9 @@ from pathlib import Path
 
 from minivis.storage import write_files
 
-__all__ = ["Course", "Marks", "NbgraderFailed"]
+__all__ = ["COURSE", "Course", "Marks", "NbgraderFailed"]
+
+COURSE = ".nbgrader"  # nbgrader's own folder inside the folder of submissions
 
 
 class NbgraderFailed(ValueError):

@@ -3,28 +3,26 @@
 Not here: judging one submission (judging.py), the texts (feedback.py), nbgrader (gradebook.py).
 """
 
-import csv
-import io
 import secrets
 from pathlib import Path
 
 from minivis.classroom import isolation
 from minivis.classroom.feedback import fenced, letter, task_text
-from minivis.classroom.gradebook import Course
+from minivis.classroom.gradebook import COURSE, Course
 from minivis.classroom.guard import Guard
 from minivis.classroom.handing_out import released_notebook
 from minivis.classroom.judging import MEMORY, SECONDS, judge_submission, nothing, warm_up
+from minivis.classroom.overview import keep_verdicts, write_overview
 from minivis.classroom.pages import feedback_page
 from minivis.classroom.students import by_student, not_read
 from minivis.classroom.submission import Handed, cells_to_run, mended, read
+from minivis.classroom.tables import read_grades, write_grades
 from minivis.classroom.tasks import find
 from minivis.storage import write_files
 
-__all__ = ["COLUMNS", "NOT_READ", "grade", "new_seed", "read_grades"]
+__all__ = ["NOT_READ", "grade", "new_seed"]
 
-COLUMNS = ["student", "task", "points", "max"]
 NOT_READ = "*"  # stands in a student's place for remarks about files that are not hand-ins
-COURSE = ".nbgrader"  # nbgrader's own folder inside the folder of submissions
 
 
 def grade(name, folder, student=None, seconds=SECONDS, memory=MEMORY, seed=None):
@@ -36,7 +34,7 @@ def grade(name, folder, student=None, seconds=SECONDS, memory=MEMORY, seed=None)
         An assignment, or the path of a teacher's own notebook with solutions.
     folder : Path
         One sub-folder, ``.ipynb`` or ``.zip`` for each student, with any name or the name given by a learning management
-        system. ``grades.csv`` and ``feedback/`` are written into it.
+        system. ``grades.csv``, ``feedback/`` and the page ``overview-NAME.html`` are written into it.
     student : str, optional
         Grade only this student; all other grades and feedback stay as they are.
     seconds, memory : int
@@ -70,16 +68,21 @@ def grade(name, folder, student=None, seconds=SECONDS, memory=MEMORY, seed=None)
     if len(owners) > 2:  # for fewer it costs more than it saves
         warm_up(assignment.tasks, seed)
     guard = Guard(folder) if isolation.why_not() else None
-    for owner in _progress(owners):
-        submission = handed.pop(owner)
-        found = _judged(assignment, submission, released, seconds, memory, seed)
-        if guard:
-            submission.remarks += _put_back(guard)
-        rows[owner] = _recorded(course, assignment, owner, found, submission, released, folder / "feedback")
-        _write_rows(folder / "grades.csv", rows)  # after each student: the rest may be interrupted
-        told[owner] = submission.remarks
-        if guard:
-            guard.remember()
+    try:
+        for owner in _progress(owners):
+            submission = handed.pop(owner)
+            found = _judged(assignment, submission, released, seconds, memory, seed)
+            if guard:
+                submission.remarks += _put_back(guard)
+            rows[owner] = _recorded(course, assignment, owner, found, submission, released, folder / "feedback")
+            write_grades(folder / "grades.csv", rows)  # after each student: the rest may be interrupted
+            keep_verdicts(folder, assignment, owner, found, submission.remarks)
+            told[owner] = submission.remarks
+            if guard:
+                guard.remember()
+    finally:
+        if rows:
+            write_overview(folder, assignment, told.get(NOT_READ, ()))
     return told
 
 
@@ -169,45 +172,6 @@ def _recorded(course, assignment, student, found, submission, released, pages):
 
 def _number(value):
     return int(value) if float(value).is_integer() else value
-
-
-def read_grades(path):
-    """Read the table of grades.
-
-    Parameters
-    ----------
-    path : Path
-        ``grades.csv``; a spreadsheet program may have saved it again.
-
-    Returns
-    -------
-    dict
-        Student -> list of rows (task, points, most), all strings; empty if there is no file.
-
-    Raises
-    ------
-    ValueError
-        If it has other columns.
-    """
-    if not path.is_file():
-        return {}
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        lines = list(csv.reader(file))
-    if not lines or lines[0] != COLUMNS:
-        raise ValueError(f"assignment grade: {path} does not begin with {','.join(COLUMNS)}; move it away")
-    found = {}
-    for line in filter(None, lines[1:]):  # spreadsheets leave empty lines
-        found.setdefault(line[0], []).append(tuple(line[1:]))
-    return found
-
-
-def _write_rows(path, rows):
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for student in sorted(rows):
-        writer.writerows((student, *row) for row in rows[student])
-    _write(path, text.getvalue())
 
 
 def _write(path, text):

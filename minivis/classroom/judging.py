@@ -62,7 +62,7 @@ def judge_submission(tasks, cells, files=(), place=".", seconds=SECONDS, memory=
     -------
     dict
         ``tasks``: for each task its name, points, most, problem and laws (dicts with name, sentence, points, most,
-        passed, judged, message, hint, shown); ``notes``: cell number -> the error when it was run; ``seed``, if
+        passed, judged, message, hint, mistake, shown); ``notes``: cell number -> the error when it was run; ``seed``, if
         anything was judged.
     """
     methods = multiprocessing.get_all_start_methods()
@@ -205,5 +205,6 @@ def _law(verdict, task, points):
         "judged": verdict.judged,
         "message": verdict.message,
         "hint": verdict.hint,
+        "mistake": verdict.mistake,
         "shown": shown,
     }

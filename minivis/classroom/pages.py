@@ -149,8 +149,8 @@ def _cells(notebook, released):
         if not source or grade_id(cell) in checks or room <= 0:
             continue
         if kind == "markdown" and source in given:
-            heading = source.splitlines()[0].lstrip("# ")
-            yield {"kind": "given", "heading": heading, "html": with_formulas(source)}
+            heading, _, rest = source.partition("\n") if source.startswith("#") else ("Text", "", source)
+            yield {"kind": "given", "heading": heading.lstrip("# "), "html": with_formulas(rest)}
             continue
         room -= max(len(source), 100)
         text = shown(source, kind)  # HTML, if it is not code
