@@ -224,10 +224,13 @@ def _mistakes(kept):
     """What went wrong, the most common first: task, label, hint, and who."""
     found = {}
     for student, one in kept.items():
-        for task in one["tasks"]:
-            for label, hint in _wrong(task):
-                entry = found.setdefault((task["name"], label), {"hint": hint, "who": []})
-                entry["who"].append(student)
+        wrong = {task["name"]: _wrong(task) for task in one["tasks"]}
+        first = next(iter(wrong.values()))
+        if len(wrong) > 1 and first and all(each == first for each in wrong.values()):
+            wrong = {"every task": first}
+        for task, labels in wrong.items():
+            for label, hint in labels:
+                found.setdefault((task, label), {"hint": hint, "who": []})["who"].append(student)
     listed = [
         {"task": task, "label": label, "count": len(entry["who"]), "share": round(100 * len(entry["who"]) / len(kept)), **entry}
         for (task, label), entry in found.items()

@@ -61,7 +61,7 @@ def five(tmp_path_factory):
 
 
 def test_a_class_of_five_is_graded_in_one_command(five):
-    lines = (five / "grades.csv").read_text(encoding="utf-8").splitlines()
+    lines = (five / "grades.csv").read_text(encoding="utf-8-sig").splitlines()
     assert lines[0] == "student,task,points,max"
     assert f"Ada Right,corners,{FULL['corners']},{FULL['corners']}" in lines
     assert grades(five) == {
@@ -125,7 +125,7 @@ def test_the_feedback_reads_as_a_teacher_would_write_it(five, student, words):
 def test_one_student_again_changes_only_theirs(five, capsys):
     write(
         five / "grades.csv",
-        (five / "grades.csv").read_text(encoding="utf-8").replace("Ada Right,giou,12", "Ada Right,giou,11.5"),
+        (five / "grades.csv").read_text(encoding="utf-8-sig").replace("Ada Right,giou,12", "Ada Right,giou,11.5"),
     )
     before = {path.name: path.read_bytes() for path in (five / "feedback").iterdir()}
     put(five / "empty" / "late.ipynb", solved(NAME))
