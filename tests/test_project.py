@@ -37,7 +37,7 @@ MAY_IMPORT_BESIDE = BESIDE | {"train", "pretrained", "recipes", "classroom", "cl
 
 # Library -> the parts of minivis that may import it at all. SciPy and NumPy serve everyone.
 CONFINED = {
-    "matplotlib": {"viz"},
+    "matplotlib": {"viz", "classroom.formulas"},
     "PIL": {"data", "viz"},
     "sklearn": {"data"},
     "hypothesis": {"laws"},
@@ -52,11 +52,11 @@ CONFINED = {
     "IPython": {"viz", "laws"},
     "ipywidgets": {"viz"},
     "ipympl": {"viz"},
-    **dict.fromkeys(["nbgrader", "nbconvert", "nbformat", "traitlets", "alembic", "bleach"], {"classroom"}),
+    **dict.fromkeys(["nbgrader", "nbconvert", "nbformat", "traitlets", "alembic", "bleach", "jinja2", "pygments"], {"classroom"}),
 }
 ANYWHERE = {"numpy", "scipy"}
 ONLY_IN_FUNCTIONS = {"scipy", "cupy", "cupyx", "numba", "sklearn", "IPython", "ipywidgets", "ipympl", "threadpoolctl",
-                     "nbgrader", "nbconvert", "nbformat", "traitlets", "alembic", "bleach", "huggingface_hub"}  # fmt: skip
+                     "nbgrader", "nbconvert", "nbformat", "traitlets", "alembic", "bleach", "jinja2", "pygments", "huggingface_hub"}  # fmt: skip
 TOP_LEVEL_TOO = {
     ("fast.cuda", "cupy"),
     ("fast.cuda", "cupyx"),  # loaded only where an array lives on a GPU

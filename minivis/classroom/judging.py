@@ -145,7 +145,8 @@ def _judge(folder, tasks, cells, files, place, seconds, memory, seed):
             if judged["points"] < judged["most"] and task.function.isidentifier():
                 given.append(task.function)  # later tasks that call it are judged with the right one
                 submission.give(task.function, task.reference)
-        notes = {str(n): note for n, note in submission.notes.items()}
+        numbers = {number for number, _ in cells}  # not those of the functions that were given
+        notes = {str(n): note for n, note in submission.notes.items() if n in numbers}
         return {"tasks": found, "notes": notes, "seed": seed}
 
 

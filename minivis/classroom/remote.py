@@ -68,8 +68,9 @@ class Submission:
         self.waited = 0.0
         self.began = time.monotonic()
         self.began_counting = clock()
-        self.looked = -math.inf  # when `clock` asked the system, and the seconds that it found
+        self.looked = -math.inf  # when `clock` asked the system, the seconds that it found, and those that it returned
         self.counted = 0.0
+        self.latest = 0.0
 
     def __enter__(self):
         return self
@@ -105,9 +106,14 @@ class Submission:
         own = f"_names = {{}}\nexec({source!r}, _names)\n{function} = _names[{function!r}]\n"
         cell = (f"given: {function}", own)
         self.cells = [*self.cells, cell]
-        # without a process, or if it ends now, the next call starts one that runs this cell too
-        if self._runs() and self.seconds_left > 0:
-            self._load(*cell)
+        loaded = True  # by the next process, if none is running
+        if self._runs():
+            with contextlib.suppress(Missing):  # the time is up
+                loaded = self._load(*cell) and cell[0] not in self.notes
+        if not loaded:  # for example for lack of memory: the next call starts a process that runs it too
+            self.poison.discard(cell[0])
+            self.notes.pop(cell[0], None)
+            self.end()
 
     def call(self, number, args, options, seconds):
         """Call a function there, as `minivis.laws.judging.sandbox.call_safely` does here."""
@@ -115,11 +121,10 @@ class Submission:
             raise Broken(GONE, hint="Not tried again: an earlier call had ended the process.")
         args = list(args)
         before = self.clock()
-        left = self.seconds_left
         try:
             answer = self._ask(seconds, do="call", number=number, args=args, options=options, seconds=seconds)
         except wire.ConnectionLost:
-            late = self.clock() - before > min(seconds, left)
+            late = self._late(before, seconds)
             hint = (
                 "Is there a loop whose condition never becomes false?" if late else "Is there an os._exit()?"
             )
@@ -157,20 +162,24 @@ class Submission:
         """Run a cell, unless it has ended a process before; returns whether the process is still running."""
         if number in self.poison:
             return True
-        if (left := self.seconds_left) <= 0:
+        if self.seconds_left <= 0:
             raise Missing(TIME_IS_UP)
         before = self.clock()
         try:
             note = self._ask(CELL_SECONDS, do="load", number=number, source=source, seconds=CELL_SECONDS)
         except wire.ConnectionLost:
             self.poison.add(number)
-            late = self.clock() - before > min(CELL_SECONDS, left)
+            late = self._late(before, CELL_SECONDS)
             note = (
                 f"It {'did not come back' if late else 'ended the whole Python process'}, and was left out."
             )
         if note and len(self.notes) < MOST_NOTES:
             self.notes[number] = str(note)[:MOST_WORDS]
         return number not in self.poison
+
+    def _late(self, before, limit):
+        """Whether a process is gone because a request took too long, and not because it ended itself."""
+        return self.seconds_left <= 0 or self.clock() - before > limit
 
     def _start(self):
         self.end()
@@ -212,13 +221,14 @@ class Submission:
         """Seconds since the start, without those in which either process waited for the processor.
 
         It is read many times for each call. Asking the system takes longer than a small call, so it is asked only now
-        and then; in between all the time counts.
+        and then; in between all the time counts. It never goes backward.
         """
         now = time.monotonic()
         if now > self.looked + EXACT_EVERY:
             self.looked = now
             self.counted = clock() - self.began_counting - self.waited - _waited(self.pid)
-        return self.counted + now - self.looked
+        self.latest = max(self.latest, self.counted + now - self.looked)
+        return self.latest
 
     def end(self):
         """Kill the process and all processes of its group."""
