@@ -73,7 +73,9 @@ def _grade(options):
             points, most = (sum(float(row[column]) for row in rows) for column in (1, 2))
             print(f"{student}: {points:g} of {most:g}")
     assignment = find(options.name)
-    print(f"{len(told)} graded: {folder / 'grades.csv'} has the points, {folder / 'feedback'} a page for each student.")
+    print(
+        f"{len(told)} graded: {folder / 'grades.csv'} has the points, {folder / 'feedback'} a page for each student."
+    )
     for line in summary(folder, assignment):
         print(printable(line))
     print(f"More about the class, for you alone: {folder / f'overview-{assignment.name}.html'}")

@@ -114,10 +114,10 @@ class Course:
 
         with _quiet(), Gradebook(f"sqlite:///{self.folder / 'gradebook.db'}") as book:
             submission = book.find_submission_notebook(assignment.name, assignment.name, student)
-            points = {
-                grade.name: (None if grade.needs_manual_grade else grade.score, grade.max_score)
-                for grade in submission.grades
-            }
+            points = {}
+            for grade in submission.grades:
+                graded = grade.auto_score is not None or grade.manual_score is not None
+                points[grade.name] = (grade.score if graded else None, grade.max_score)
             comments = {each.name: each.manual_comment for each in submission.comments if each.manual_comment}
             return Marks(points, comments)
 

@@ -74,7 +74,9 @@ def grade(name, folder, student=None, seconds=SECONDS, memory=MEMORY, seed=None)
             found = _judged(assignment, submission, released, seconds, memory, seed)
             if guard:
                 submission.remarks += _put_back(guard)
-            rows[owner] = _recorded(course, assignment, owner, found, submission, released, folder / "feedback")
+            rows[owner] = _recorded(
+                course, assignment, owner, found, submission, released, folder / "feedback"
+            )
             write_grades(folder / "grades.csv", rows)  # after each student: the rest may be interrupted
             keep_verdicts(folder, assignment, owner, found, submission.remarks)
             told[owner] = submission.remarks
@@ -164,7 +166,9 @@ def _recorded(course, assignment, student, found, submission, released, pages):
         marks = course.marks(assignment, student)
         points |= {name: found for name, found in marks.points.items() if found[0] is not None}
     except Exception as error:  # the verdicts are valid without nbgrader
-        submission.remarks.append(f"nbgrader could not record it ({error}); the points of the laws are right.")
+        submission.remarks.append(
+            f"nbgrader could not record it ({error}); the points of the laws are right."
+        )
     page = feedback_page(assignment, student, found, submission, released, marks)
     write_files({pages / f"{student}.html": page})
     return [(task, _number(got), _number(most)) for task, (got, most) in points.items()]

@@ -7,7 +7,6 @@ import json
 import re
 import statistics
 import unicodedata
-from urllib.parse import quote
 
 from minivis.classroom.feedback import printable, unwritten
 from minivis.classroom.gradebook import COURSE
@@ -75,7 +74,7 @@ def class_results(folder, assignment):
     Returns
     -------
     dict
-        ``students`` (name, link, points, total, most, remarks), ``middle`` (mean and median in a sentence), ``tasks``
+        ``students`` (name, points, total, most, remarks), ``middle`` (mean and median in a sentence), ``tasks``
         with their laws, ``mistakes`` with the most common first, ``verdicts`` of each student, ``seeds``.
     """
     grades = read_grades(folder / "grades.csv")
@@ -159,7 +158,6 @@ def _student(name, rows, kept):
     points = {task: _number(got) for task, got, *_ in rows}
     return {
         "name": name,
-        "link": f"feedback/{quote(name)}.html",
         "points": points,
         "total": _number(sum(points.values())),
         "most": _number(sum(_number(most) for _, _, most, *_ in rows)),
@@ -188,7 +186,9 @@ def _histogram(students):
         counts[min(int(BINS * student["total"] / most), BINS - 1)] += 1
     edges = [most * i / BINS for i in range(BINS + 1)]
     labels = [f"{low:g}–{high:g}" for low, high in zip(edges, edges[1:], strict=False)]
-    return [(label, count, round(100 * count / max(counts))) for label, count in zip(labels, counts, strict=True)]
+    return [
+        (label, count, round(100 * count / max(counts))) for label, count in zip(labels, counts, strict=True)
+    ]
 
 
 def _task(task, students, kept):
@@ -232,7 +232,13 @@ def _mistakes(kept):
             for label, hint in labels:
                 found.setdefault((task, label), {"hint": hint, "who": []})["who"].append(student)
     listed = [
-        {"task": task, "label": label, "count": len(entry["who"]), "share": round(100 * len(entry["who"]) / len(kept)), **entry}
+        {
+            "task": task,
+            "label": label,
+            "count": len(entry["who"]),
+            "share": round(100 * len(entry["who"]) / len(kept)),
+            **entry,
+        }
         for (task, label), entry in found.items()
     ]
     return sorted(listed, key=lambda each: -each["count"])

@@ -68,7 +68,9 @@ class Submission:
         self.waited = 0.0
         self.began = time.monotonic()
         self.began_counting = clock()
-        self.looked = -math.inf  # when `clock` asked the system, the seconds that it found, and those that it returned
+        self.looked = (
+            -math.inf
+        )  # when `clock` asked the system, the seconds that it found, and those that it returned
         self.counted = 0.0
         self.latest = 0.0
 

@@ -184,7 +184,14 @@ def _notebook(content):
             source = cell.get("source", "")
             source = "".join(map(str, source)) if isinstance(source, list) else str(source)
             metadata = {"nbgrader": nbgrader_metadata(cell)}
-            kept.append({"cell_type": cell["cell_type"], "source": source, "metadata": metadata, "printed": _printed(cell)})
+            kept.append(
+                {
+                    "cell_type": cell["cell_type"],
+                    "source": source,
+                    "metadata": metadata,
+                    "printed": _printed(cell),
+                }
+            )
     return {"cells": kept}
 
 

@@ -517,5 +517,7 @@ def test_names_are_neither_formulas_nor_one_another(tmp_path):
     assert {"Müller, Jörg", "Doe, Jane", "HONEST", "hONEST 2", "honest 3", "HYPERLINK(-x-)"} <= set(found)
     assert all(name.isprintable() and name[0] not in "=+-@＝" for name in found)
     write_grades(tmp_path / "grades.csv", {name: [("corners", 1, 5)] for name in found})
-    assert '"Müller, Jörg",corners,1,5' in (tmp_path / "grades.csv").read_text(encoding="utf-8-sig").splitlines()
+    assert (
+        '"Müller, Jörg",corners,1,5' in (tmp_path / "grades.csv").read_text(encoding="utf-8-sig").splitlines()
+    )
     assert grades(tmp_path).keys() == read_grades(tmp_path / "grades.csv").keys() == set(found)

@@ -134,7 +134,9 @@ def test_the_feedback_reads_as_a_teacher_would_write_it(five, student, words):
 def test_one_student_again_changes_only_theirs(five, capsys):
     write(
         five / "grades.csv",
-        (five / "grades.csv").read_text(encoding="utf-8-sig").replace("Ada Right,giou,12", "Ada Right,giou,11.5"),
+        (five / "grades.csv")
+        .read_text(encoding="utf-8-sig")
+        .replace("Ada Right,giou,12", "Ada Right,giou,11.5"),
     )
     before = {path.name: path.read_bytes() for path in (five / "feedback").iterdir()}
     put(five / "empty" / "late.ipynb", solved(NAME))
