@@ -52,7 +52,10 @@ CONFINED = {
     "IPython": {"viz", "laws"},
     "ipywidgets": {"viz"},
     "ipympl": {"viz"},
-    **dict.fromkeys(["nbgrader", "nbconvert", "nbformat", "traitlets", "alembic", "bleach", "jinja2", "pygments"], {"classroom"}),
+    **dict.fromkeys(
+        ["nbgrader", "nbconvert", "nbformat", "traitlets", "alembic", "bleach", "jinja2", "pygments"],
+        {"classroom"},
+    ),
 }
 ANYWHERE = {"numpy", "scipy"}
 ONLY_IN_FUNCTIONS = {"scipy", "cupy", "cupyx", "numba", "sklearn", "IPython", "ipywidgets", "ipympl", "threadpoolctl",
@@ -177,7 +180,7 @@ def test_imports_go_downward():
         ("models/bad.py", "from minivis import viz", "models may not import viz"),
         ("models/swin.py", "from minivis.models.vit import ViT", "only a published constructor may"),
         ("nn/bad.py", "from minivis.laws import check", "nn may not import laws"),
-        ("nn/bad.py", "def f():\n    import matplotlib.pyplot as plt", "only viz may"),
+        ("nn/bad.py", "def f():\n    import matplotlib.pyplot as plt", "viz may"),
         ("models/bad.py", "from PIL import Image", "only data, viz may"),
         ("metrics/bad.py", "import hypothesis", "only laws may"),
         (

@@ -91,7 +91,8 @@ def _picture(tex, display):
 def _quiet():
     """Hide matplotlib's remarks on the glue between letters."""
     log = logging.getLogger("matplotlib.mathtext")
-    kept, log.disabled = log.disabled, True
+    kept = log.disabled
+    log.disabled = True
     try:
         yield
     finally:

@@ -5,6 +5,7 @@ Not here: the words about a task (feedback.py), the page for the teacher (overvi
 
 import functools
 import html
+import re
 from pathlib import Path
 
 from minivis.classroom import feedback, isolation
@@ -23,13 +24,20 @@ def _template(name):
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     folder = Path(__file__).parent / "templates"
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    ).get_template(name)
+    )
+    environment.filters["words"] = _words
+    return environment.get_template(name)
+
+
+def _words(text):
+    """Text as HTML: escaped, and with what stands between backticks as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
 def filled(name, **words):
@@ -120,6 +128,7 @@ def _task(task, points, cells):
         "status": feedback.printable(feedback.status(task)),
         "stand_in": feedback.stand_in(task),
         "untried": feedback.untried(task),
+        "unwritten": feedback.unwritten(task),
         "broken": [law for law in laws if not law["passed"]],
         "holding": [law for law in laws if law["passed"]],
         "cells": [cell["number"] for cell in cells if f"def {task['function']}(" in cell.get("source", "")],
