@@ -68,9 +68,8 @@ class Submission:
         self.waited = 0.0
         self.began = time.monotonic()
         self.began_counting = clock()
-        self.looked = (
-            -math.inf
-        )  # when `clock` asked the system, the seconds that it found, and those that it returned
+        # when `clock` asked the system, the seconds that it found, and those that it returned last
+        self.looked = -math.inf
         self.counted = 0.0
         self.latest = 0.0
 
