@@ -63,7 +63,8 @@ def grade(name, folder, student=None, seconds=SECONDS, memory=MEMORY, seed=None)
     released = released_notebook(course, assignment)
     handed = {owner: _read(paths, assignment, released) for owner, paths in owners.items()}
     rows = read_grades(folder / "grades.csv") if student else {}
-    told = {NOT_READ: beside} if (beside := not_read(folder)) else {}
+    beside = not_read(folder)
+    told = {NOT_READ: beside} if beside else {}
     seed = new_seed() if seed is None else seed
     if len(owners) > 2:  # for fewer it costs more than it saves
         warm_up(assignment.tasks, seed)
@@ -84,7 +85,7 @@ def grade(name, folder, student=None, seconds=SECONDS, memory=MEMORY, seed=None)
                 guard.remember()
     finally:
         if rows:
-            write_overview(folder, assignment, told.get(NOT_READ, ()))
+            write_overview(folder, assignment, beside)
     return told
 
 
@@ -169,8 +170,12 @@ def _recorded(course, assignment, student, found, submission, released, pages):
         submission.remarks.append(
             f"nbgrader could not record it ({error}); the points of the laws are right."
         )
-    page = feedback_page(assignment, student, found, submission, released, marks)
-    write_files({pages / f"{student}.html": page})
+    page = pages / f"{student}.html"
+    try:
+        write_files({page: feedback_page(assignment, student, found, submission, released, marks)})
+    except Exception as error:  # the other students are still graded
+        page.unlink(missing_ok=True)  # a page from an earlier grading would contradict the text
+        submission.remarks.append(f"The page could not be made ({error}); the points and the text are right.")
     return [(task, _number(got), _number(most)) for task, (got, most) in points.items()]
 
 

@@ -79,9 +79,10 @@ def class_results(folder, assignment):
     """
     grades = read_grades(folder / "grades.csv")
     place = folder / COURSE / "verdicts" / assignment.name
-    files = {student: place / f"{student}.json" for student in sorted(grades, key=_by_name)}
-    kept = {student: json.loads(file.read_bytes()) for student, file in files.items() if file.is_file()}
-    students = [_student(name, grades[name], kept.get(name)) for name in files]
+    order = sorted(grades, key=_by_name)
+    found = {student: _kept(place / f"{student}.json") for student in order}
+    kept = {student: verdicts for student, verdicts in found.items() if verdicts}
+    students = [_student(name, grades[name], kept.get(name)) for name in order]
     return {
         "students": students,
         "middle": _middle(students),
@@ -136,6 +137,14 @@ def summary(folder, assignment):
         f"Points earned by task: {tasks}.",
         f"Most common mistakes: {common}." if common else "Nobody lost a point.",
     ]
+
+
+def _kept(file):
+    """What `keep_verdicts` wrote; None if there is no such file, or if it is damaged."""
+    try:
+        return json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 def _by_name(name):
