@@ -150,7 +150,7 @@ def test_the_teachers_page_says_how_the_class_did(five):
         "every task no notebook that can be read",
     ):
         assert mistake in page
-    assert "empty There is no notebook (.ipynb) among the files." in page
+    assert "There is no notebook (.ipynb) among the files." in page
 
 
 def test_one_student_again_changes_only_theirs(five, capsys):
