@@ -333,8 +333,10 @@ assert claims(
     ("makes 16 tokens of width 48", lambda: embed(images[:5]).shape, (5, 16, 48),
      "The map is (B, D, H/P, W/P): first join its last two axes, then exchange the last two."),
     ("computes patches times W_e, in reading order", lambda: embed(images[:5]).data,
-     lambda: linear(tokens[:5], w.reshape(48, 4), b), "A reshape to (B, N, D) alone mixes the channels with the places."),
-    ("changes token 6 only, when a pixel of patch 6 changes", changed_tokens, [6], "Do the patches overlap? Kernel and stride are both P."),
+     lambda: linear(tokens[:5], w.reshape(48, 4), b),
+     "A reshape to (B, N, D) alone mixes the channels with the places."),
+    ("changes token 6 only, when a pixel of patch 6 changes", changed_tokens, [6],
+     "Do the patches overlap? Kernel and stride are both P."),
 ).passed  # fmt: skip
 
 # %% [markdown]
@@ -362,7 +364,8 @@ assert claims(
     "sequence_of",
     ("makes 17 tokens of 16 patches", lambda: sequence_of(patches, cls_token, codes).shape, (3, 17, 48),
      "Put the class token before the patches along axis 1, the axis of the tokens."),
-    ("begins with the class token and its code, in every image", lambda: sequence_of(patches, cls_token, codes)[:, 0],
+    ("begins with the class token and its code, in every image",
+     lambda: sequence_of(patches, cls_token, codes)[:, 0],
      np.repeat(cls_token[:, 0] + codes[:, 0], 3, axis=0), "The class token comes first, and it gets a code, too."),
     ("goes on with the patches and their codes", lambda: sequence_of(patches, cls_token, codes)[:, 1:],
      patches + codes[:, 1:], "Code 0 belongs to the class token, code 1 to patch 0."),
@@ -419,13 +422,22 @@ for layer in (silent.attn.out, silent.mlp.fc2):
 some = rng.standard_normal((2, 17, 48)).astype(np.float32)
 other_order = rng.permutation(17)
 
+
+def order_matters():
+    """How much does the order of the tokens change the results?"""
+    return np.abs(block(some[:, other_order]).data - block(some).data[:, other_order]).max()
+
+
 assert claims(
     "Block",
-    ("keeps the shape", lambda: block(some).shape, (2, 17, 48), "Both branches end with the width that they began with."),
-    ("does not care about the order of the tokens", lambda: np.abs(block(some[:, other_order]).data - block(some).data[:, other_order]).max(),
-     below(1e-4), "Attention and MLP both treat all places alike. Is an axis mixed up?"),
-    ("whose last layers are 0 is the identity", lambda: silent(some).data, some, "Add each branch to its input, and normalise inside the branch only."),
-    ("computes something, otherwise", lambda: np.abs(block(some).data - some).max(), between(0.1, 100), "Are both branches called?"),
+    ("keeps the shape", lambda: block(some).shape, (2, 17, 48),
+     "Both branches end with the width that they began with."),
+    ("gives tokens in another order the same results in that order", order_matters, below(1e-4),
+     "Attention and MLP both treat all places alike. Is an axis mixed up?"),
+    ("whose last layers are 0 is the identity", lambda: silent(some).data, some,
+     "Add each branch to its input, and normalise inside the branch only."),
+    ("computes something, otherwise", lambda: np.abs(block(some).data - some).max(), between(0.1, 100),
+     "Are both branches called?"),
 ).passed  # fmt: skip
 
 # %% [markdown]
@@ -464,7 +476,8 @@ assert claims(
     ("gives ten logits for each image", lambda: mine(images[:5]).shape, (5, 10),
      "The head reads token 0 of each image, which is [:, 0]."),
     ("has as many parameters as the library's", lambda: sum(q.size for q in mine.parameters()),
-     sum(q.size for q in newborn.parameters()), "Compare the names: mine.state_dict().keys() and newborn.state_dict().keys()."),
+     sum(q.size for q in newborn.parameters()),
+     "Compare the names: mine.state_dict().keys() and newborn.state_dict().keys()."),
     ("judges each image by itself", lambda: mine(images[:5]).data[:1], lambda: mine(images[:1]).data,
      "Nothing may mix the images of a batch: axis 0 is never joined with another."),
 ).passed  # fmt: skip
@@ -1627,3 +1640,135 @@ passed = claims(
 # The second derivative is the change of the gradient along the way. We take the difference to both sides, so that the
 # leading error cancels.
 # </details>
+
+# %% [markdown]
+# ## Six questions
+#
+# Think of an answer before you open it. Each answer ends with a few lines of code that you can paste into a cell and run.
+
+# %% [markdown] tags=["question:no-positions"]
+# **1. What would happen if we set the position codes of your trained ViT to zero?**
+#
+# <details><summary>Answer</summary>
+#
+# It falls from 98.6 % to 14 %, close to guessing. Without codes the tokens are a set without order: a digit and the same
+# digit with its patches shuffled give the same logits. The trained blocks rely on the codes to know which patch is where.
+#
+# ```python
+# blind = TinyViT(**config, rng=np.random.default_rng(0))
+# blind.load_state_dict({**mine.state_dict(), "pos_embed": 0 * mine.pos_embed.data})
+# with mv.no_grad():
+#     np.testing.assert_allclose(blind(shuffled[:8]).data, blind(images[:8]).data, atol=1e-4)
+# assert share_right(blind, held_images, held_labels) < 0.3 < share_right(mine, held_images, held_labels)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:mean-of-patches"]
+# **2. What would happen if the head of your trained ViT read the mean of the patch tokens instead of the class token?**
+#
+# <details><summary>Answer</summary>
+#
+# It would still read about 93 % of the digits, though nobody trained it to: by the last block the patch tokens have
+# exchanged so much that each knows a good part of the answer. So a ViT can also be trained without a class token, with
+# the mean as input of the head; `pool="mean"` of the library's `ViT` does that.
+#
+# ```python
+# with mv.no_grad():
+#     z = sequence_of(mine.patch_embed(held_images), mine.cls_token, mine.pos_embed)
+#     for block in mine.blocks:
+#         z = block(z)
+#     by_mean = mine.head(mine.norm(z)[:, 1:].mean(axis=1)).data.argmax(axis=1)
+# assert 0.8 < (by_mean == held_labels).mean() < share_right(mine, held_images, held_labels)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:larger-image"]
+# **3. What would happen if you gave your ViT an image of $16 \times 16$ pixels instead of $8 \times 8$?**
+#
+# <details><summary>Answer</summary>
+#
+# The image has 64 patches, so there are 65 tokens, but the table has only 17 codes: the addition fails. Everything else
+# would work, since attention and MLP take any number of tokens. The library's `ViT` resizes its table like a small
+# picture, so it accepts the larger image.
+#
+# ```python
+# large = np.zeros((1, 1, 16, 16), np.float32)
+# assert newborn(large).shape == (1, 10)
+# try:
+#     mine(large)
+#     raise AssertionError("the table has room for 65 tokens")
+# except ValueError as error:
+#     assert "65" in str(error) and "17" in str(error)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:one-head"]
+# **4. What would happen to the number of parameters if each block had one head instead of four?**
+#
+# <details><summary>Answer</summary>
+#
+# Nothing: the heads share the width, so four heads of width 12 have the same matrices as one head of width 48. Only the
+# attention differs: one pattern of weights for each token instead of four.
+#
+# ```python
+# single = TinyViT(**{**config, "heads": 1}, rng=np.random.default_rng(0))
+# assert sum(q.size for q in single.parameters()) == sum(q.size for q in mine.parameters())
+# with mv.no_grad():
+#     single.load_state_dict(mine.state_dict())
+#     assert np.abs(single(held_images[:8]).data - mine(held_images[:8]).data).max() > 0.1
+# ```
+# </details>
+
+# %% [markdown] tags=["question:pixels-in-a-patch"]
+# **5. What would happen if all images had the pixels inside each patch in another order, always the same one?**
+#
+# <details><summary>Answer</summary>
+#
+# Nothing that training could not undo: the patch embedding is one matrix for the flattened patch, and with its columns in
+# the new order it gives the same tokens as before. So a ViT does not know which pixels of a patch are neighbours, either.
+#
+# ```python
+# swap = [3, 2, 1, 0]  # turns each patch upside down
+# turned = mv.vision.patches.unpatchify(tokens[:, :, swap], patch, 8, 8)
+# columns_swapped = mine.patch_embed.proj.weight.data.reshape(48, 4)[:, swap].reshape(48, 1, 2, 2)
+# other = TinyViT(**config, rng=np.random.default_rng(0))
+# other.load_state_dict({**mine.state_dict(), "patch_embed.proj.weight": columns_swapped})
+# np.testing.assert_allclose(other(turned[:8]).data, mine(images[:8]).data, atol=1e-4)
+# assert share_right(mine, turned, labels) < 0.9 < share_right(other, turned, labels)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:one-patch-aside"]
+# **6. What would happen to the answers of the trained `vit-scattered-digits` if each digit moved one patch to the right?**
+#
+# <details><summary>Answer</summary>
+#
+# About nine of ten answers stay the same. Equivariance is not built in: each patch meets another position code, and all
+# logits change. The model learned from many places that a digit is the same at each; it learned this well, but not
+# perfectly.
+#
+# ```python
+# here = everywhere_images[:100]
+# with mv.no_grad():
+#     before, after = model(here).data, model(np.roll(here, 2, axis=3)).data
+# same = (before.argmax(axis=1) == after.argmax(axis=1)).mean()
+# assert 0.8 < same < 1 and np.abs(before - after).max() > 0.1
+# ```
+# </details>
+
+# %% [markdown]
+# ## What you can do now
+#
+# - You can cut an image into patches and embed them, with loops, with a product, and as a convolution with kernel and
+#   stride $P$.
+# - You can write ViT as a class from a patch embedding, a class token, position codes, pre-norm blocks and one linear
+#   head, check each part by a law, and train it.
+# - You can say what a ViT must learn that a CNN has built in, and measure it: on little data at random places the CNN is
+#   far ahead; a few convolutions in front give the ViT much of what it lacks; with very much data the ViT wins.
+# - You can look inside a trained ViT: position codes that form a plane, near and far heads, and a class token that
+#   attends to the object.
+# - You can measure what a network does to an image and to its loss: receptive fields by gradients, frequencies by
+#   Fourier's transform, curvature by Lanczos' method. And you can say where a claim of a paper does not hold for your
+#   network.
+#
+# Next: [09. Masked modelling](09_masked_modelling.ipynb), which trains a ViT without labels: it hides patches and predicts them.
