@@ -1460,3 +1460,136 @@ passed = claims(
 # $4 N D^2 = 2 M^2 N D$ for $M = \sqrt{2D}$: about 14 for $D = 96$. Windows of 7 are far below that, so most of the
 # cost is that of the projections.
 # </details>
+
+# %% [markdown]
+# ## Six questions
+#
+# Think of an answer before you open it. Each answer ends with a few lines of code that you can paste into a cell and run.
+
+# %% [markdown] tags=["question:every-block-shifted"]
+# **1. What would happen if every block were shifted, instead of every second one?**
+#
+# <details><summary>Answer</summary>
+#
+# As bad as no shift at all. The borders would stand in the same places in every block, only in other ones. After any
+# number of blocks a token depends on the 16 tokens of its shifted window.
+#
+# ```python
+# always = mv.models.Swin(depths=(4,), **islands, rng=0)
+# for block in always.stages[0].blocks:
+#     block.attn.shift = (2, 2)
+# assert reach(always, 16, 0, (5, 5)).sum() == 16 < fields[True][3].sum()
+# ```
+# </details>
+
+# %% [markdown] tags=["question:windows-with-a-mask"]
+# **2. What would happen to the share of windows in which the mask forbids something, if the map became larger?**
+#
+# <details><summary>Answer</summary>
+#
+# It would fall. Only windows at the lower and at the right edge of the rolled map hold pieces from different parts: of $n
+# \times n$ windows these are $2n - 1$. In the first stage of Swin-T, on $8 \times 8$ windows, these are 15 of 64.
+#
+# ```python
+# def share(n, M=7):
+#     mask = mv.vision.shifted_window_mask(n * M, n * M, M, M // 2)
+#     return (~mask.all(axis=(1, 2))).mean()
+#
+# assert share(8) == 15 / 64 and share(2) == 3 / 4 and share(16) < share(8)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:no-biases"]
+# **3. What would happen to the trained `swin-shapes` if all its biases of relative positions were zero?**
+#
+# <details><summary>Answer</summary>
+#
+# SHARE
+# of the first two stages no longer prefer what is near, and cannot tell left from right.
+#
+# ```python
+# weights = {name: 0 * w if name.endswith("bias_table") else w for name, w in model.state_dict().items()}
+# without = mv.models.Swin(**model.config)
+# without.load_state_dict(weights)
+# without.eval()
+# with mv.no_grad():
+#     right = mv.metrics.accuracy(without(images[:100]).data, labels[:100])
+# assert right < 0.8 < accuracy
+# ```
+# </details>
+
+# %% [markdown] tags=["question:order-of-merging"]
+# **4. What would happen to the trained `swin-shapes` if merging took the four tokens row by row: upper left, upper right,
+# lower left, lower right?**
+#
+# <details><summary>Answer</summary>
+#
+# Its answers would be wrong, though no number in it is: each token would meet the weights of another place. With the
+# columns of the norms and matrices exchanged in the same way it would be right again. For a *new* network the order
+# makes no difference.
+#
+# ```python
+# weights = dict(model.state_dict())
+# for name in [name for name in weights if ".merge." in name]:
+#     a, b, c, d = np.split(weights[name], 4, axis=-1)
+#     weights[name] = np.concatenate([a, c, b, d], axis=-1)  # as if the tokens came in the other order
+# other = mv.models.Swin(**model.config)
+# other.load_state_dict(weights)
+# with mv.no_grad():
+#     assert mv.metrics.accuracy(other.eval()(images[:100]).data, labels[:100]) < accuracy - 0.1
+# ```
+# </details>
+
+# %% [markdown] tags=["question:twice-the-side"]
+# **5. What would happen to the cost if the image had twice the height and twice the width?**
+#
+# <details><summary>Answer</summary>
+#
+# Four times as many tokens, four times as many windows, each of which costs what it cost before: four times the cost. For
+# a ViT with patches of the same size the attention products alone grow sixteenfold, so in total it is more than four.
+#
+# ```python
+# vit = mv.models.ViT(64, 4, 48, 6, 3, num_classes=6, rng=0)
+# image = np.zeros((1, 3, 64, 64), np.float32)
+# large = np.zeros((1, 3, 128, 128), np.float32)
+# factor = [mv.summary(m, large).multiply_adds / mv.summary(m, image).multiply_adds for m in (model, vit)]
+# assert 3.9 < factor[0] < 4.1 and factor[1] > 5
+# ```
+# </details>
+
+# %% [markdown] tags=["question:sides-that-do-not-fit"]
+# **6. What would happen with an image of $60 \times 52$ pixels?**
+#
+# <details><summary>Answer</summary>
+#
+# Its patches of $4 \times 4$ form a map of $15 \times 13$ tokens, which windows of $4 \times 4$ do not fill. Your class
+# stops with an error. The library pads the map with zeros at the bottom and right, and cuts them off after the attention.
+#
+# ```python
+# odd = np.zeros((1, 3, 60, 52), np.float32)
+# assert model(odd).shape == (1, 6)
+# try:
+#     TinySwin(**sizes, num_classes=6, channels=3, rng=np.random.default_rng(0))(odd)
+#     raise AssertionError("the windows fill the map")
+# except ValueError as error:
+#     assert "divisible by the window" in str(error)
+# ```
+# </details>
+
+# %% [markdown]
+# ## What you can do now
+#
+# - You can cut a map into windows and say what attention in them costs: $4ND^2 + 2M^2ND$, linear in the number of tokens,
+#   so small patches are affordable.
+# - You can say why the windows shift (between fixed ones no information flows), why the map is rolled (all windows stay
+#   full), and what the mask forbids (pairs that only the roll brought together); and you can show that the result equals
+#   attention over the shifted pieces, exactly.
+# - You can compute the index of relative positions: rows are multiplied by $2M_w - 1$, also for windows that are not
+#   square.
+# - You can write Swin as a class, check each part against brute force, load trained weights into it, and train it: on
+#   little data its windows are worth as much as the locality of a convolution.
+# - You can measure by gradients how far information travels, and say where the shift makes a difference and where not.
+# - You can build on its maps: merging makes a pyramid that can replace that of a ResNet anywhere.
+#
+# Next: [11. DINO](11_dino.ipynb), which trains a ViT without a label. Chapter [14](14_detection.ipynb) asks maps of features
+# for objects, and chapter [19](19_mask2former.ipynb), Mask2Former, uses Swin itself to find masks.
