@@ -918,7 +918,8 @@ class TinySwin(nn.Module):
     """Images (B, C, H, W) to logits (B, K)."""
 
     def __init__(self, patch_size, width, depths, heads, window, num_classes, channels, rng):
-        self.proj = nn.Conv2d(channels, width, patch_size, stride=patch_size, rng=rng)
+        start = nn.init.xavier_uniform
+        self.proj = nn.Conv2d(channels, width, patch_size, stride=patch_size, weight_init=start, rng=rng)
         self.patch_norm = nn.LayerNorm(width)
         self.stages = []
         for stage, (depth, h) in enumerate(zip(depths, heads, strict=True)):
@@ -976,13 +977,13 @@ def held_out(model):
     return {"accuracy": mv.metrics.accuracy(model(held_digits), held_names)}
 
 
-def learn(model, steps=800):
+def learn(model, steps=1600):
     """Train on scattered digits; return the history."""
     draw = np.random.default_rng(0)
-    batches = {"batch_size": 64, "shuffle": True, "drop_last": True, "rng": draw}
+    batches = {"batch_size": 32, "shuffle": True, "drop_last": True, "rng": draw}
     loader = mv.data.DataLoader((digits, names), **batches, transform=scatter)
-    schedule = mv.optim.cosine(steps, warmup_steps=50)
-    optimizer = mv.optim.AdamW(mv.optim.decay_groups(model, 0.05), lr=3e-3, schedule=schedule)
+    schedule = mv.optim.cosine(steps, warmup_steps=100)
+    optimizer = mv.optim.AdamW(mv.optim.decay_groups(model, 0.05), lr=1e-3, schedule=schedule)
     return mv.train.fit(model, loader, loss_of, optimizer, steps, clip=1.0, evaluate=held_out)
 
 
