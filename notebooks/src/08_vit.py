@@ -595,8 +595,8 @@ viz.bars(
     "mistakes among 360 held-out digits",
     width=7.2,
     title="Who reads digits how well?",
-    caption="Lower is better. Your ViT makes fewer mistakes than a linear layer and more than the longer trained "
-    "models. But so does the nearest neighbour, which learns nothing at all.",
+    caption="Lower is better. Your ViT makes fewer mistakes than a linear layer, and a few more than the models that "
+    "were trained longer. Look at the second bar: the nearest neighbour learns nothing at all, and is as good.",
 )
 
 # %% [markdown]
