@@ -955,11 +955,11 @@ assert difference <= 1e-6
 # %% [markdown]
 # ## Train it
 #
-# What is a Swin good for that is as small as this? Chapter [08](08_vit.ipynb) had a task that a ViT finds hard: digits at
-# random places of a canvas of $16 \times 16$ pixels. A ViT must learn anew at each place what a digit looks like. A Swin
-# has locality built in by its windows, and its biases and matrices are the same for all windows. Both networks here
-# have the same patches of $2 \times 2$ pixels, so $8 \times 8$ tokens, four blocks, and the same training; every digit
-# stands at a new place each time.
+# Chapter [08](08_vit.ipynb) had a task that a ViT finds hard: digits at random places of a canvas of $16 \times 16$
+# pixels. A ViT must learn anew at each place what a digit looks like. A Swin has locality built in by its windows, and
+# its biases are the same for all windows. So we give it the same task, with a ViT beside it. Both have patches of
+# $2 \times 2$ pixels, so $8 \times 8$ tokens, four blocks, and the same training; every digit stands at a new place each
+# time.
 
 
 # %%
@@ -977,7 +977,7 @@ def held_out(model):
     return {"accuracy": mv.metrics.accuracy(model(held_digits), held_names)}
 
 
-def learn(model, steps=1600):
+def learn(model, steps=1400):
     """Train on scattered digits; return the history."""
     draw = np.random.default_rng(0)
     batches = {"batch_size": 32, "shuffle": True, "drop_last": True, "rng": draw}
@@ -1020,9 +1020,11 @@ viz.curves(
 )
 
 # %% [markdown]
-# **What came out.** After half a minute your Swin comes close to a ViT that was trained for ten minutes. The windows do
-# not only save time. They tell the network before any training that what stands together belongs together. This is the
-# locality of a convolution again, in the form of attention; and on little data it is worth as much as in chapter 08.
+# **What came out.** With the same number of steps your Swin reads about twice as many digits as the ViT. It is not far
+# from the ViT of the package, which needed ten minutes. So the windows do not only save time: they tell the network
+# before any training that what stands together belongs together. This is the locality of a convolution, in the form of
+# attention, and it helps here for the same reason as in chapter 08. (Both curves depend on the random starting values,
+# and so does the step at which each begins to rise.)
 
 # %% [markdown]
 # ## A trained one
@@ -1505,8 +1507,9 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# SHARE
-# of the first two stages no longer prefer what is near, and cannot tell left from right.
+# Less than one might think: of 100 scenes about 94 are right, instead of 99. The biases are not the only part that knows
+# where things are. The windows themselves separate near from far, and merging has its own weights for each of its four
+# tokens.
 #
 # ```python
 # weights = {name: 0 * w if name.endswith("bias_table") else w for name, w in model.state_dict().items()}
@@ -1515,7 +1518,7 @@ passed = claims(
 # without.eval()
 # with mv.no_grad():
 #     right = mv.metrics.accuracy(without(images[:100]).data, labels[:100])
-# assert right < 0.8 < accuracy
+# assert 0.85 < right < accuracy - 0.02
 # ```
 # </details>
 
@@ -1587,8 +1590,8 @@ passed = claims(
 #   attention over the shifted pieces, exactly.
 # - You can compute the index of relative positions: rows are multiplied by $2M_w - 1$, also for windows that are not
 #   square.
-# - You can write Swin as a class, check each part against brute force, load trained weights into it, and train it: on
-#   little data its windows are worth as much as the locality of a convolution.
+# - You can write Swin as a class, check each part against brute force, load trained weights into it, and train it:
+#   its windows give it a locality that a ViT has to learn.
 # - You can measure by gradients how far information travels, and say where the shift makes a difference and where not.
 # - You can build on its maps: merging makes a pyramid that can replace that of a ResNet anywhere.
 #
