@@ -4,9 +4,11 @@ Not here: conversion of the colours (images.py)."""
 import io
 import struct
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+import numpy as np
+from PIL import Image, UnidentifiedImageError
 
 from minivis.data._files import read_bytes
 
@@ -19,13 +21,32 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 DENSEST = {"PNG": 8 * 1032, "GIF": 2600, "JPEG": 512, "WEBP": 2000, "unpacked": 8}
 SMALL = 2**21  # pixels; smaller pictures are always decoded
 ORIENTATION = 0x0112  # EXIF tag for the orientation of the camera
+SIDEWAYS = (5, 6, 7, 8)  # its values for a picture whose height and width are exchanged
 # Pillow multiplies greys of fewer than 8 bits by these factors
 SCALES = {"1": 255, "L;2": 85, "L;4": 17}
 # errors that Pillow's decoders raise on broken bytes
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError, struct.error)
 
 
-def open_image(name, path, most_pixels=MOST_PIXELS, check=None):
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A decoded file: the picture as it is stored, its size (height, width), and how the camera was held.
+
+    A JPEG may be decoded at a fraction of its size; ``size`` is that of the whole picture.
+    """
+
+    image: Image.Image
+    size: tuple
+    orientation: int  # EXIF's number; 1 is upright
+    fraction: int = 1  # the whole picture's size by that of ``image``: 1, 2, 4 or 8
+
+    @property
+    def upright_size(self):
+        """The size of the whole picture, the right way up."""
+        return self.size[::-1] if self.orientation in SIDEWAYS else self.size
+
+
+def open_image(name, path, most_pixels=MOST_PIXELS, check=None, shortest=None):
     """Decode a file to a Pillow image; errors begin with `name`, the caller.
 
     Parameters
@@ -34,12 +55,27 @@ def open_image(name, path, most_pixels=MOST_PIXELS, check=None):
         As for `read_image`.
     check : callable, optional
         ``check(image)`` is called before the pixels are decoded; it returns None, or why the picture is refused.
+    shortest : int, optional
+        A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as its shorter side keeps so many pixels.
 
     Returns
     -------
-    stored, upright : PIL.Image.Image
-        The picture as it is stored, and rotated by the camera's EXIF note; often the same.
+    Decoded
     """
+    return _with_opened(name, path, most_pixels, check, lambda image: _decoded(image, shortest))
+
+
+def read_size(name, path):
+    """Height and width of a picture the right way up, from the beginning of its file."""
+
+    def size(image):
+        return Decoded(image, (image.height, image.width), _orientation(image)).upright_size
+
+    return _with_opened(name, path, MOST_PIXELS, None, size)
+
+
+def _with_opened(name, path, most_pixels, check, use):
+    """What `use` returns for a picture whose header was read and accepted; errors begin with `name`."""
     path = Path(path)
     try:
         # The whole file first: Pillow reads as many bytes as a number in the file claims, and Python would allocate them.
@@ -55,14 +91,28 @@ def open_image(name, path, most_pixels=MOST_PIXELS, check=None):
                 with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                     complaint = _complaint(image, len(content), most_pixels) or (check and check(image))
                     if not complaint:
-                        return _decoded(image)
+                        return use(image)
     except Image.DecompressionBombError as error:
         complaint = f"claims more than most_pixels={most_pixels}: {error}"
     except UnidentifiedImageError:
-        complaint = f"is no picture in {', '.join(FORMATS)}"
+        complaint = f"is no picture in {', '.join(FORMATS)}{_what_it_is(content)}"
     except BROKEN as error:
         complaint = f"is a broken picture: {error}"
     raise ValueError(f"{name}: {path} {complaint}")
+
+
+def _what_it_is(content):
+    """What the bytes of a file are that is no picture, and what to do about it; empty if that is unknown."""
+    start = content[:64].lstrip().lower()
+    if not content:
+        return "; it is empty: copy it again"
+    if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"mif1", b"avif"):
+        return "; it is an HEIC or AVIF picture by another name, as telephones make them: save it as JPEG"
+    if start.startswith(b"version https://git-lfs"):
+        return "; it is a pointer of Git LFS, which only says where the picture is: `git lfs pull` in its folder brings it"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "; it is a web page: download the picture again"
+    return ""
 
 
 def is_wide(image):
@@ -72,16 +122,36 @@ def is_wide(image):
     return image.mode == "I" or image.mode.startswith("I;16") or ";16" in raw
 
 
-def _decoded(image):
-    """The picture as it is stored, and rotated by its EXIF note; a damaged note is ignored."""
+def _decoded(image, shortest):
+    """Decode the pixels of an opened file; a damaged EXIF note is ignored."""
+    size = image.height, image.width
+    drafted = None
     _scale_transparency(image)
+    if shortest and min(size) >= 2 * shortest and image.format == "JPEG":
+        # JPEG stores blocks of 8 x 8 pixels as waves; without the fastest waves a block has fewer pixels
+        drafted = image.draft(None, (shortest, shortest))
     image.load()
-    stored = image.copy()
+    return Decoded(image, size, _orientation(image), round(size[1] / drafted[1][2]) if drafted else 1)
+
+
+def oriented(pixels, orientation):
+    """Pixels (..., H, W) of a stored picture, turned the right way up by EXIF's number."""
+    if orientation in SIDEWAYS:
+        pixels = pixels.swapaxes(-2, -1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[..., ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[..., ::-1, :]
+    return np.ascontiguousarray(pixels)
+
+
+def _orientation(image):
+    """How the camera was held, by the EXIF note of a picture; 1 (upright) if there is none or it is damaged."""
     try:
-        turned = image.getexif().get(ORIENTATION, 1) != 1
-        return stored, ImageOps.exif_transpose(image) if turned else stored
+        orientation = image.getexif().get(ORIENTATION, 1)
     except BROKEN:
-        return stored, stored
+        return 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _scale_transparency(image):

@@ -10,6 +10,7 @@ from minivis.viz.charts import *
 from minivis.viz.classes import *
 from minivis.viz.clicks import *
 from minivis.viz.computation_graph import *
+from minivis.viz.confusion import *
 from minivis.viz.depth import *
 from minivis.viz.detection import *
 from minivis.viz.detection_road import *
@@ -36,6 +37,7 @@ from minivis.viz.style import *
 from minivis.viz.surfaces import *
 from minivis.viz.token_maps import *
 from minivis.viz.trained_networks import *
+from minivis.viz.training import *
 from minivis.viz.video import *
 from minivis.viz.widgets import *
 from minivis.viz.windows import *
