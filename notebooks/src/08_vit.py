@@ -30,7 +30,7 @@ import numpy as np
 
 import minivis as mv
 from minivis import nn, ops, recipes, viz
-from minivis.laws import below, between, claims
+from minivis.laws import above, below, between, claims
 from minivis.ops import gelu, layer_norm, linear, softmax
 
 rng = np.random.default_rng(0)
@@ -408,19 +408,37 @@ class Block(nn.Module):
 
 
 # %% [markdown]
-# How can a block be checked without a second one to compare with? By two laws. **The order of the tokens means nothing
-# to it**: tokens in another order give the same results in that order. And **a block whose last layers are zero changes
-# nothing**, because only the residual is left. A norm in the wrong place, or a residual that is missing, breaks the
-# second law.
+# How can a block be checked without a second one to compare with? By laws. **The order of the tokens means nothing to
+# it**: tokens in another order give the same results in that order. **A block whose last layers are zero changes
+# nothing**, because only the residual is left; a norm in the wrong place, or a residual that is missing, breaks this.
+# And **without attention each token is by itself**: when token 3 changes, no other result does. For these laws we make
+# two blocks in which last layers are set to zero.
+
 
 # %%
-block = Block(48, 4, np.random.default_rng(0))
-silent = Block(48, 4, np.random.default_rng(0))
-for layer in (silent.attn.out, silent.mlp.fc2):
-    layer.weight.data = 0 * layer.weight.data
-    layer.bias.data = 0 * layer.bias.data
+def silenced(*names):
+    """A block in which the last layers of these branches are 0."""
+    block = Block(48, 4, np.random.default_rng(0))
+    for layer in [{"attn": block.attn.out, "mlp": block.mlp.fc2}[name] for name in names]:
+        layer.weight.data = 0 * layer.weight.data
+        layer.bias.data = 0 * layer.bias.data
+    return block
+
+
+# %%
+block = silenced()
+no_attention = silenced("attn")
+silent = silenced("attn", "mlp")
 some = rng.standard_normal((2, 17, 48)).astype(np.float32)
 other_order = rng.permutation(17)
+third = some.copy()
+third[:, 3] *= -1
+
+
+def not_linear():
+    """A linear map f, with or without a bias, has f(x) + f(-x) = 2 f(0)."""
+    f = block.mlp
+    return np.abs(f(some).data + f(-some).data - 2 * f(0 * some).data).max()
 
 
 def order_matters():
@@ -428,16 +446,26 @@ def order_matters():
     return np.abs(block(some[:, other_order]).data - block(some).data[:, other_order]).max()
 
 
+def changed_by_third():
+    """Which results change when token 3 does, without attention?"""
+    return np.flatnonzero((no_attention(third).data != no_attention(some).data).any(axis=(0, 2))).tolist()
+
+
+# %%
 assert claims(
-    "Block",
-    ("keeps the shape", lambda: block(some).shape, (2, 17, 48),
-     "Both branches end with the width that they began with."),
-    ("gives tokens in another order the same results in that order", order_matters, below(1e-4),
+    "MLP and Block",
+    ("MLP is not linear: f(x) + f(-x) is not 2 f(0)", not_linear, above(0.1),
+     "Between the two linear layers stands a GELU."),
+    ("Block gives tokens in another order the same results in that order", order_matters, below(1e-4),
      "Attention and MLP both treat all places alike. Is an axis mixed up?"),
-    ("whose last layers are 0 is the identity", lambda: silent(some).data, some,
+    ("Block is the identity when its last layers are 0", lambda: silent(some).data, some,
      "Add each branch to its input, and normalise inside the branch only."),
-    ("computes something, otherwise", lambda: np.abs(block(some).data - some).max(), between(0.1, 100),
-     "Are both branches called?"),
+    ("without attention, a change of token 3 changes result 3 only", changed_by_third, [3],
+     "Attention is the only place where tokens meet."),
+    ("without attention, the MLP still adds something", lambda: np.abs(no_attention(some).data - some).max(),
+     above(0.1), "There are two branches: is the MLP called, and its result added?"),
+    ("without the MLP, attention still adds something", lambda: np.abs(silenced("mlp")(some).data - some).max(),
+     above(0.1), "There are two branches: is the attention called, and its result added?"),
 ).passed  # fmt: skip
 
 # %% [markdown]
@@ -470,6 +498,13 @@ class TinyViT(nn.Module):
 
 # %%
 mine = TinyViT(**config, rng=np.random.default_rng(0))
+no_blocks = TinyViT(**{**config, "depth": 0}, rng=np.random.default_rng(0))
+
+
+def blind_to_images():
+    """How much do the logits of five images differ, if there is no block?"""
+    return float(np.ptp(no_blocks(images[:5]).data, axis=0).max())
+
 
 assert claims(
     "TinyViT",
@@ -478,6 +513,8 @@ assert claims(
     ("has as many parameters as the library's", lambda: sum(q.size for q in mine.parameters()),
      sum(q.size for q in newborn.parameters()),
      "Compare the names: mine.state_dict().keys() and newborn.state_dict().keys()."),
+    ("reads the class token: without any block it cannot tell two images apart", blind_to_images, 0.0,
+     "The head reads token 0, which has seen no patch before the first block."),
     ("judges each image by itself", lambda: mine(images[:5]).data[:1], lambda: mine(images[:1]).data,
      "Nothing may mix the images of a batch: axis 0 is never joined with another."),
 ).passed  # fmt: skip

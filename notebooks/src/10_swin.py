@@ -938,15 +938,36 @@ class TinySwin(nn.Module):
 
 
 # %% [markdown]
-# Is it Swin? `swin-shapes`, the trained model of the package, has the same names for its weights. We load them into
-# your class; both must then give the same logits for twenty scenes.
+# The check compares the parts with those of `swin-shapes`, the trained model of the package:
 
 # %%
 sizes = {"patch_size": 4, "width": 48, "depths": (2, 2, 2), "heads": (3, 6, 12), "window": 4}
 mine = TinySwin(**sizes, num_classes=6, channels=3, rng=np.random.default_rng(0))
-assert mine.state_dict().keys() == model.state_dict().keys()
-mine.load_state_dict(model.state_dict())
 some = np.stack([s.image for s in one[:20]])
+
+
+def shapes_of(network):
+    return {name: weight.shape for name, weight in network.state_dict().items()}
+
+
+assert claims(
+    "TinySwin",
+    ("gives six logits for each scene", lambda: mine(some[:3]).shape, (3, 6),
+     "The head reads the mean over the rows and columns of the last map."),
+    ("shifts every second block of a stage",
+     lambda: [block.attn.shift for stage in mine.stages for block in stage.blocks], [0, 2, 0, 2, 0, 2],
+     "The shift is half a window in blocks 1, 3, ... of each stage, and 0 in the others."),
+    ("has weights of the same names and shapes", lambda: shapes_of(mine), shapes_of(model),
+     "Compare the two dicts: shapes_of(mine) and shapes_of(model)."),
+).passed  # fmt: skip
+
+# %% [markdown]
+# ### The same numbers as the library
+#
+# Is it Swin? We load the trained weights into your class; both must then give the same logits for twenty scenes.
+
+# %%
+mine.load_state_dict(model.state_dict())
 with mv.no_grad():
     difference = np.abs(mine(some).data - model(some).data).max()
 print(f"largest difference between two of the 120 logits: {difference:.1e}")
@@ -977,13 +998,13 @@ def held_out(model):
     return {"accuracy": mv.metrics.accuracy(model(held_digits), held_names)}
 
 
-def learn(model, steps=1400):
+def learn(model, steps=800):
     """Train on scattered digits; return the history."""
     draw = np.random.default_rng(0)
-    batches = {"batch_size": 32, "shuffle": True, "drop_last": True, "rng": draw}
+    batches = {"batch_size": 64, "shuffle": True, "drop_last": True, "rng": draw}
     loader = mv.data.DataLoader((digits, names), **batches, transform=scatter)
     schedule = mv.optim.cosine(steps, warmup_steps=100)
-    optimizer = mv.optim.AdamW(mv.optim.decay_groups(model, 0.05), lr=1e-3, schedule=schedule)
+    optimizer = mv.optim.AdamW(mv.optim.decay_groups(model, 0.05), lr=2e-3, schedule=schedule)
     return mv.train.fit(model, loader, loss_of, optimizer, steps, clip=1.0, evaluate=held_out)
 
 
@@ -992,7 +1013,7 @@ small = {"patch_size": 2, "width": 32, "num_classes": 10, "channels": 1}
 mine = TinySwin(**small, depths=(2, 2), heads=(2, 4), window=4, rng=np.random.default_rng(0))
 history = learn(mine)
 print(f"your Swin: {history['accuracy'][-1]:.1%} of the held-out digits at random places")
-assert history["accuracy"][-1] > 0.8
+assert history["accuracy"][-1] > 0.7
 
 # %% [markdown]
 # And the ViT, with the same patches and the same training:
