@@ -733,8 +733,7 @@ from minivis.vision import (
 def cut(x, M, s):
     """Roll maps (B, H, W, D) by s and cut them: the tokens of each window, (B, nW, N, D)."""
     B, H, W, D = x.shape
-    windows = window_partition(cyclic_shift(x, s), M)  # (B nW, M, M, D)
-    return windows.reshape(B, -1, M * M, D)
+    return window_partition(cyclic_shift(x, s), M).reshape(B, -1, M * M, D)
 
 
 def join(windows, M, s, H, W):
