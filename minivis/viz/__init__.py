@@ -19,6 +19,7 @@ from minivis.viz.films import *
 from minivis.viz.filter_bank import *
 from minivis.viz.generation import *
 from minivis.viz.hidden_patches import *
+from minivis.viz.inside_vit import *
 from minivis.viz.kernels import *
 from minivis.viz.language import *
 from minivis.viz.local_layers import *

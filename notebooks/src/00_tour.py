@@ -783,9 +783,9 @@ passed = claims(
 # | [05 Attention](05_attention.ipynb) | queries, keys and values, one head and many | 60 min |
 # | [06 Attention inside CNNs](06_attention_inside_cnns.ipynb) | attention added to a network of convolutions, and in their place | 60 min |
 # | [07 The Transformer](07_transformer.ipynb) | encoder and decoder, and a model that writes | 50 min |
-# | [08 The Vision Transformer](08_vit.ipynb) | a reader of patches, trained, and opened to see where it looks | 80 min |
+# | [08 The Vision Transformer](08_vit.ipynb) | a reader of patches, trained, and opened to see where it looks | 90 min |
 # | [09 Masked modelling](09_masked_modelling.ipynb) | networks that learn without labels: words and patches are hidden | 50 min |
-# | [10 Swin](10_swin.ipynb) | attention in windows that shift | 60 min |
+# | [10 Swin](10_swin.ipynb) | attention in windows that shift | 75 min |
 # | [11 DINO](11_dino.ipynb) | a teacher without labels, and attention that finds the object | 60 min |
 # | [12 CLIP](12_clip.ipynb) | pictures and texts in one space, and classes that are texts | 60 min |
 # | [13 ViViT](13_vivit.ipynb) | films cut into tubelets, and four ways to attend in space and time | 50 min |
