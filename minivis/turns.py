@@ -6,6 +6,8 @@ Not here: the loop that gives them their turns (train.py), the optimisers (optim
 import copy
 from contextlib import contextmanager
 
+from minivis.optim import ReduceLROnPlateau
+
 __all__ = []
 
 ALONE = ""  # the name of the only turn, where there is one loss and one optimiser
@@ -83,6 +85,15 @@ class Turns:
         """The columns of the history with the learning rates."""
         return {f"{name}_lr" if name else "lr": o.lr for name, o in self.optimizers.items()}
 
+    def watching(self):
+        """The schedules that look at what is measured."""
+        return [o.schedule for o in self.optimizers.values() if isinstance(o.schedule, ReduceLROnPlateau)]
+
+    def tell(self, value):
+        """Tell these schedules the newest value."""
+        for schedule in self.watching():
+            schedule.step(value)
+
     def settings(self, steps):
         """What must be the same for a resume: classes, options and schedules."""
         each = {name: _described(o, steps) for name, o in self.optimizers.items()}
@@ -110,7 +121,9 @@ class Turns:
                 f"unexpected entries in the state of the optimizers: {', '.join(sorted(left)[:8])}"
             )
         for optimizer, own in parts:
-            copy.copy(optimizer).load_state_dict(own)
+            twin = copy.copy(optimizer)
+            twin.schedule = copy.copy(twin.schedule)
+            twin.load_state_dict(own)
 
     def _parts(self, state):
         """Each optimiser and its part of a state."""
@@ -132,6 +145,10 @@ def _parameters(optimizer):
 
 def _described(optimizer, steps):
     """Class, options and schedule of an optimiser."""
-    schedule = [optimizer.schedule(steps * i // 4) for i in range(5)]
+    schedule = optimizer.schedule
+    if isinstance(schedule, ReduceLROnPlateau):
+        described = schedule.settings()
+    else:
+        described = [schedule(steps * i // 4) for i in range(5)]
     options = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-    return {"class": type(optimizer).__name__, "groups": options, "schedule": schedule}
+    return {"class": type(optimizer).__name__, "groups": options, "schedule": described}
