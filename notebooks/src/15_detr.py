@@ -1572,7 +1572,10 @@ def set_loss(output, targets, no_object=0.2):
         loss_ce = ops.cross_entropy(answer.logits.reshape(B * Q, kinds), wanted.reshape(-1), weight)
         mine = answer.boxes[image, slots]  # (n, 4)
         total = (
-            total + loss_ce + 5 * mv.losses.box_l1_loss(mine, boxes) + 2 * mv.losses.box_giou_loss(mine, boxes)
+            total
+            + loss_ce
+            + 5 * mv.losses.box_l1_loss(mine, boxes)
+            + 2 * mv.losses.box_giou_loss(mine, boxes)
         )
     return total
 

@@ -1139,7 +1139,13 @@ assert claims(
 # %%
 original = mv.load("mask2former-shapes").to("float64")
 copy = TinyMask2Former(
-    original.backbone, original.pixel_decoder, len(NAMES), queries=Q, width=D, heads=4, depth=len(original.layers)
+    original.backbone,
+    original.pixel_decoder,
+    len(NAMES),
+    queries=Q,
+    width=D,
+    heads=4,
+    depth=len(original.layers),
 )
 copy.load_state_dict(original.state_dict())
 copy.to("float64")
