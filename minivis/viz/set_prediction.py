@@ -130,5 +130,6 @@ def boxes_of_queries(boxes, counts=None, large=0.3, columns=8, size=1.25, title=
         ax.spines[:].set(visible=True, color=INK, linewidth=0.6)
         label(ax, title=f"query {q}" + ("" if counts is None else f": {int(counts[q])}"))
     patches = [Patch(facecolor=colour, label=name) for colour, name in zip((BLUE, ORANGE, GREEN), kinds, strict=True)]  # fmt: skip
-    legend(fig, handles=patches, loc="outside upper right", ncols=3, fontsize=9)
+    fig.set_size_inches(fig.get_size_inches() + [1.3, 0])
+    legend(fig, handles=patches, loc="outside right center", fontsize=9)
     return fig

@@ -1446,12 +1446,7 @@ def encoded(x, codes, blind=False):
 # %%
 assert claims(
     "a layer of the encoder",
-    (
-        "the shape stays",
-        lambda: encoded(some_tokens, some_codes).shape,
-        (2, 12, 16),
-        "Both branches return what they got: tokens (B, N, D).",
-    ),
+    ("the shape stays", lambda: encoded(some_tokens, some_codes).shape, (2, 12, 16), "(B, N, D) in and out."),
     (
         "tokens in another order, with their codes: the same tokens in that order",
         lambda: encoded(some_tokens[:, turn], some_codes[turn]),
@@ -1515,30 +1510,30 @@ def decoded(x, queries, memory, codes):
 
 
 # %%
-before = decoded(some_states, some_queries, some_tokens, some_codes)
+case = (some_states, some_queries, some_tokens, some_codes)
 assert claims(
     "a layer of the decoder",
     (
         "one state for each slot",
-        lambda: before.shape,
+        lambda: decoded(*case).shape,
         (2, 5, 16),
-        "The queries of both attentions are the slots.",
+        "The slots ask in both attentions.",
     ),
     (
         "slots in another order: the same states in that order",
         lambda: decoded(some_states[:, swap], some_queries[swap], some_tokens, some_codes),
-        before[:, swap],
+        lambda: decoded(*case)[:, swap],
         "All slots are answered at once: no slot may depend on its place in the list.",
     ),
     (
         "the order of the image's tokens does not matter, if their codes come along",
         lambda: decoded(some_states, some_queries, some_tokens[:, turn], some_codes[turn]),
-        before,
+        lambda: decoded(*case),
         "Keys are memory + codes, values are memory alone.",
     ),
     (
         "it reads the image",
-        lambda: abs(decoded(some_states, some_queries, 0 * some_tokens, some_codes) - before).max() > 0.01,
+        lambda: abs(decoded(*case[:2], 0 * some_tokens, some_codes) - decoded(*case)).max() > 0.01,
         True,
         "The second attention takes keys and values from the memory.",
     ),
@@ -1599,30 +1594,31 @@ def detect(self, source):
 TinyDETR.detect = detect
 TinyDETR.forward = lambda self, images: self.detect(self.backbone.features(images)[-1])
 
+
 # %%
-newborn = TinyDETR(model.backbone, num_classes=6, queries=5)
-with mv.no_grad():
-    answer = newborn(images[:2])
+def answered():
+    """What a new model of five slots says about two images."""
+    newborn = TinyDETR(model.backbone, num_classes=6, queries=5)
+    with mv.no_grad():
+        return newborn(images[:2])
+
+
 assert claims(
     "the model",
     (
-        "six classes and one more, and a box, for each slot",
-        lambda: (answer.logits.shape, answer.boxes.shape),
-        ((2, 5, 7), (2, 5, 4)),
-        "The class head answers K + 1 numbers, the last is no object; the box head answers four.",
+        "K + 1 scores for each slot",
+        lambda: answered().logits.shape,
+        (2, 5, 7),
+        "The last class is no object.",
     ),
+    ("and a box", lambda: answered().boxes.shape, (2, 5, 4), "The box head answers four numbers."),
     (
         "all boxes are fractions of the image",
-        lambda: bool(0 < answer.boxes.numpy().min() < answer.boxes.numpy().max() < 1),
+        lambda: bool(0 < answered().boxes.numpy().min() < answered().boxes.numpy().max() < 1),
         True,
         "A sigmoid comes after the box head.",
     ),
-    (
-        "the layers before the last answer too",
-        lambda: len(answer.auxiliary),
-        1,
-        "Keep the answer of every decoder layer, the last one apart.",
-    ),
+    ("all layers answer", lambda: len(answered().auxiliary), 1, "Keep the answer of every decoder layer."),
 ).passed
 
 # %% [markdown]
@@ -1813,8 +1809,8 @@ viz.boxes_on_images(
     normalised=True,
     titles=["truth"] * 4 + ["your DETR, above 0.5"] * 4,
     title="Four new scenes: the truth, and what your DETR says",
-    caption="Compare with the figure at the beginning. Large objects that stand alone are found. Small objects, and "
-    "objects that lie on others, are often missed, or get the wrong class or two answers.",
+    caption="Compare with the figure at the beginning. In the first scene everything is right. Where objects overlap, "
+    "the large circle and the ring get several answers, and some small objects get the wrong class or none.",
 )
 
 # %% [markdown]
