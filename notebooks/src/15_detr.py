@@ -970,7 +970,7 @@ print("mean distance of the encoder's attention by layer and head, pixels:", *(n
 assert max(r.max() for r in reach) > 12  # beyond the neighbouring cell: context, in one layer
 
 # %% [markdown]
-# Twenty to thirty pixels on average: a third to a half of the image.
+# About 20 to 34 pixels on average: a third to a half of the image.
 #
 # ## Queries specialise
 #
@@ -1513,12 +1513,7 @@ def decoded(x, queries, memory, codes):
 case = (some_states, some_queries, some_tokens, some_codes)
 assert claims(
     "a layer of the decoder",
-    (
-        "one state for each slot",
-        lambda: decoded(*case).shape,
-        (2, 5, 16),
-        "The slots ask in both attentions.",
-    ),
+    ("one state for each slot", lambda: decoded(*case).shape, (2, 5, 16), "It is the slots that ask."),
     (
         "slots in another order: the same states in that order",
         lambda: decoded(some_states[:, swap], some_queries[swap], some_tokens, some_codes),
@@ -2050,12 +2045,8 @@ passed = mv.laws.check("nms", my_nms).passed
 # with the weights 1, 5 and 2. Then compute the weighted mean of $-\log p$, where "no object" has the weight 0.1, and
 # add five times L1 and twice $1 - $ GIoU, both divided by $T$.
 
-
-# %% tags=["exercise:set-loss"]
-def my_set_loss(p, boxes, labels, wanted): ...  # your lines here
-
-
-# %% tags=["check:set-loss"]
+# %% tags=["setup"]
+# The example by which your function will be judged, and what the library says about it.
 draw = np.random.default_rng(1)
 p_some = softmax(draw.normal(size=(5, 4)))
 b_some = draw.uniform(0.2, 0.6, (5, 4))
@@ -2064,6 +2055,13 @@ w_some = draw.uniform(0.2, 0.6, (2, 4))
 output_some = mv.models.detr.DETROutput(np.log(p_some)[None], b_some[None])
 judge = mv.losses.SetCriterion(3)  # weights 1, 5 and 2; "no object" counts 0.1
 right = judge(output_some, [{"labels": l_some, "boxes": w_some}])["loss"].item()
+
+
+# %% tags=["exercise:set-loss"]
+def my_set_loss(p, boxes, labels, wanted): ...  # your lines here
+
+
+# %% tags=["check:set-loss"]
 swap = [3, 0, 4, 1, 2]
 
 
