@@ -89,7 +89,7 @@ assert logits.shape == (200, 16, 7) and boxes.shape == (200, 16, 4) and 0 <= box
 # For each of 200 scenes there are 16 answers: seven scores (six classes and one more, which comes next) and the four
 # numbers of a box. Here are four scenes. The upper row shows what is there, the lower row what the network says.
 
-# %%
+# %% tags=["slide:H/14-detr-idea", "slide:A/52-detr-idea", "slide:Z/49-detr-as-translation", "slide:Z/52-streamlined-pipeline"]
 few = [0, 2, 5, 9]
 found = [detr_detections(logits[i], boxes[i], threshold=0.5) for i in few]
 viz.boxes_on_images(
@@ -197,7 +197,7 @@ assert sorted(sums) == sorted([493, 431, 525, 448, 422, 407])
 # The least sum is 407. The library's solver must find the same. Before you look: would you have given the musician's
 # job to company A, which has the best price for it?
 
-# %%
+# %% tags=["slide:H/17-hungarian-table", "slide:A/62-best-permutation"]
 rows, columns = linear_sum_assignment(prices)  # ours: minivis/vision/matching.py
 assert prices[rows, columns].sum() == min(sums) == 407
 people = {"x_names": ["musician", "chef", "cleaners"], "y_names": ["A", "B", "C"]}
@@ -330,7 +330,7 @@ true_boxes = five[[0, 3]]  # the deck's objects have exactly these boxes
 # %% [markdown]
 # The costs follow the formula, for all pairs at once. Then come three columns of zeros, the padding, and the matching.
 
-# %%
+# %% tags=["slide:H/16-five-predictions-two-objects", "slide:H/15-matching-cost", "slide:A/61-padding-the-truth", "slide:A/63-pairwise-cost"]
 distance = np.abs(five[:, None] - true_boxes[None]).sum(axis=-1)  # (5, 2)
 giou = generalized_box_iou(box_cxcywh_to_xyxy(five), box_cxcywh_to_xyxy(true_boxes))  # (5, 2)
 pair_cost = -certain[:, true_classes] + 5 * distance - 2 * giou
@@ -344,7 +344,7 @@ np.testing.assert_allclose(padded[rows, columns].sum(), -6)
 short = linear_sum_assignment(pair_cost)  # without the padding: the same pairs
 assert short[0].tolist() == [0, 3] and short[1].tolist() == [0, 1]
 
-# %%
+# %% tags=["slide:H/16-five-predictions-two-objects", "slide:H/15-matching-cost", "slide:A/61-padding-the-truth", "slide:A/63-pairwise-cost"]
 predictions = ["ŷ1", "ŷ2", "ŷ3", "ŷ4", "ŷ5"]
 viz.cost_matrix(
     padded,
@@ -602,7 +602,7 @@ print(f"class {loss_ce:.4f} + 5 x L1 {loss_bbox:.4f} + 2 x (1 - GIoU) {loss_giou
 # Is that what the library computes? And is the loss really one of sets? If so, nothing may change when the slots or the
 # objects are listed in another order.
 
-# %%
+# %% tags=["slide:H/17-hungarian-loss", "slide:A/65-hungarian-loss"]
 criterion = mv.losses.SetCriterion(num_classes=6, no_object=0.1)
 last = mv.models.detr.DETROutput(logits[one : one + 1], boxes[one : one + 1])  # the last layer only
 terms = criterion(last, [target])
@@ -710,7 +710,7 @@ np.testing.assert_allclose(codes, library, atol=1e-6)
 # Do these codes say where a cell is? Compare the code of one cell with those of all others: near cells should have
 # similar codes, far ones different codes.
 
-# %%
+# %% tags=["slide:A/55-detr-positions", "slide:Z/55-detr-positions"]
 alike = (codes @ codes.T / np.linalg.norm(codes, axis=1) ** 2).reshape(64, 8, 8)
 picked = [0, 7, 27, 60]
 viz.attention_maps(
@@ -820,7 +820,7 @@ assert np.allclose(softmax(my_logits).sum(axis=-1), 1) and my_boxes.min() >= 0 a
 # Two properties follow from *parallel*. No mask hides later slots from earlier ones. And if the queries come in another
 # order, the same answers come in that order.
 
-# %%
+# %% tags=["slide:H/18-detr-architecture", "slide:C/124-detr", "slide:A/56-object-queries", "slide:A/57-detr-branches", "slide:Z/63-decoder-layer", "slide:H/20-detr-against-original-transformer"]
 conferred = seen["transformer.decoder.0.self_attn.weights"][:8]  # (B, h, Q, Q): who conferred with whom
 future = np.triu(np.ones((16, 16), bool), 1)
 assert conferred[..., future].mean() > 0.01  # no mask: early queries look at later ones
@@ -888,7 +888,7 @@ def precision(answers, suppress=None):
 # %% [markdown]
 # Now AP after each layer: as it answers, and with NMS at two levels of overlap.
 
-# %%
+# %% tags=["slide:Z/65-no-nms-needed", "slide:Z/60-detr-decoder"]
 layers = [(layer.logits.numpy(), layer.boxes.numpy()) for layer in [*output.auxiliary, output]]
 plain = [precision(answers) for answers in layers]
 suppressed = {limit: [precision(answers, suppress=limit) for answers in layers] for limit in (0.7, 0.5)}
@@ -900,7 +900,7 @@ assert plain[0][0] < plain[1][0] < plain[2][0]  # refined at each layer
 assert all(gain[0, 0] > max(0, gain[2, 0]) for gain in gains.values())  # NMS helps after the first layer,
 assert max(gain[2, 0] for gain in gains.values()) < 0.002  # and after the last it is not needed
 
-# %%
+# %% tags=["slide:Z/65-no-nms-needed", "slide:Z/60-detr-decoder"]
 lines = {"as it answers": plain, **{f"NMS at {limit}": numbers for limit, numbers in suppressed.items()}}
 viz.curves(
     {name: ([1, 2, 3], [ap for ap, _ in numbers]) for name, numbers in lines.items()},
@@ -945,7 +945,7 @@ def answers_for_taken(answers):
     return extra / sure
 
 
-# %%
+# %% tags=["slide:H/19-why-attention-for-detection"]
 found = {}
 for name, answers in (("queries confer", layers[-1]), ("each for itself", deaf)):
     found[name] = (precision(answers)[0], precision(answers, suppress=0.7)[0], answers_for_taken(answers))
@@ -1037,7 +1037,7 @@ def density(weights, region):
 # Now for both layers, with the baseline beside it. Compare *own object* with *other objects*, and *measured* with *place
 # only*.
 
-# %%
+# %% tags=["slide:Z/57-detr-encoder", "slide:H/21-what-encoder-and-decoder-look-at"]
 by_head = []
 for i, attention in enumerate(encoder_attention, start=1):  # (B, h, N, N)
     # (h, N, N): what the place alone makes a cell look at
@@ -1163,7 +1163,7 @@ def zones_of(x0, y0, x1, y1):
 # %% [markdown]
 # So much for the regions. Now the attention of every layer on them, measured and "place only".
 
-# %%
+# %% tags=["slide:Z/64-attention-at-extremities", "slide:H/21-what-encoder-and-decoder-look-at"]
 table = {}
 for i, attention in enumerate(cross_attention, start=1):  # (B, h, Q, N)
     average = attention.mean(axis=0)
@@ -1176,7 +1176,7 @@ for i, attention in enumerate(cross_attention, start=1):  # (B, h, Q, N)
     most = measured.argmax(axis=0)
     print(f"layer {i}: each head reads most densely: {', '.join(zones[z] for z in most)}")
 
-# %%
+# %% tags=["slide:Z/64-attention-at-extremities", "slide:H/21-what-encoder-and-decoder-look-at"]
 print(f"{large.sum()} boxes")
 viz.heatmap(
     np.array(list(table.values())),

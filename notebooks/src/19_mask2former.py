@@ -80,7 +80,7 @@ assert (numbered.sum(axis=0) == instances).all()  # and the instances too
 # %% [markdown]
 # Compare the three answers. How do they treat the two stars, one of which covers the other?
 
-# %%
+# %% tags=["slide:I/2-three-kinds-of-segmentation"]
 by_class = [{"id": k + 1, "category_id": k} for k in np.unique(one.semantic)]
 things_only = [s for s in one.segments if THINGS[s["category_id"]]]
 viz.panoptic_on_images(
@@ -470,7 +470,7 @@ def masked_attention(q, k, v, mask=None):
 # Three ways should agree: the loops, the formula of the slide, and the library. And there is a sharper test: if the
 # pixels that query 0 may not see change beyond measure, query 0 must not notice, to the last bit.
 
-# %%
+# %% tags=["slide:I/40-masked-attention"]
 queries, keys, contents = (rng.standard_normal((n, 8)) for n in (5, 16, 16))
 M = rng.random((5, 16)) < 0.4
 M[:, 0] = True  # nobody is empty, for now
@@ -582,7 +582,7 @@ with mv.no_grad():
         logits, embeddings = predict(state)
         masks = (embeddings @ pixels.data.reshape(1, D, -1)).reshape(masks.shape)
 
-# %%
+# %% tags=["slide:I/35-multi-scale-decoder", "slide:I/43-masked-cross-attention"]
 np.testing.assert_allclose(masks, output.masks.data, rtol=1e-3, atol=1e-2)
 np.testing.assert_allclose(logits, output.logits.data, atol=1e-3)
 assert [sizes[level] for level in levels] == [tuple(seen[f"layers.{i}.grid"].tolist()) for i in range(depth)]
