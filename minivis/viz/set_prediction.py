@@ -54,7 +54,8 @@ def enclosing_boxes(first, second, titles=None, size=1.9, title=None, caption=No
     if titles is not None and len(titles) != len(first):
         raise ValueError(f"enclosing_boxes: {len(titles)} titles for {len(first)} pairs")
     around = np.concatenate([np.minimum(first, second)[:, :2], np.maximum(first, second)[:, 2:]], axis=1)
-    (left, top), (right, bottom) = around[:, :2].min(axis=0), around[:, 2:].max(axis=0)
+    left, top = around[:, :2].min(axis=0)
+    right, bottom = around[:, 2:].max(axis=0)
     shape = np.empty((max(1, round(100 * (bottom - top) / (right - left))), 100))
     fig, axes = gallery("enclosing_boxes", [shape] * len(first), titles, len(first), size, title, caption)
     fig.set_size_inches(fig.get_size_inches() + [0, 0.3])  # titles of two lines

@@ -1654,7 +1654,8 @@ def pairs_of(answer, targets):
     """Image, slot, class and box of each matched pair of a batch: (n,), (n,), (n,), (n, 4)."""
     found = []
     for i, target in enumerate(targets):
-        p, boxes = softmax(answer.logits.data[i]), answer.boxes.data[i]
+        p = softmax(answer.logits.data[i])  # (Q, K + 1)
+        boxes = answer.boxes.data[i]  # (Q, 4)
         distance = np.abs(boxes[:, None] - target["boxes"][None]).sum(axis=-1)  # (Q, T)
         giou = generalized_box_iou(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(target["boxes"]))
         slots, things = scipy_assignment(5 * distance - p[:, target["labels"]] - 2 * giou)
@@ -1738,11 +1739,13 @@ def score(tiny, maps):
 def learn(backbone, steps, total, batch=16):
     """Train a new TinyDETR on a frozen backbone for `steps` of a schedule of `total` steps."""
     tiny = TinyDETR(backbone, num_classes=6, queries=12)
-    maps, exam = maps_of(backbone, school_images), maps_of(backbone, images[:100])
+    maps = maps_of(backbone, school_images)
+    exam = maps_of(backbone, images[:100])
     parameters = [p for name, p in tiny.named_parameters() if not name.startswith("backbone.")]
     optimizer = mv.optim.AdamW(parameters, lr=2e-3, schedule=mv.optim.one_cycle(total, warmup=0.1))
     draw = np.random.default_rng(0)
-    losses, scores = [], {0: score(tiny, exam)}
+    losses = []
+    scores = {0: score(tiny, exam)}
     for step in range(1, steps + 1):
         rows = draw.choice(len(school), batch, replace=False)
         loss = set_loss(tiny.detect(mv.Tensor(maps[rows])), [school_targets[i] for i in rows])
