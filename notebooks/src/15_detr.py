@@ -771,7 +771,8 @@ def think(x, name):
 
 # %% [markdown]
 # Now encoder and decoder. Read the decoder line by line: the states begin as zeros, the queries are added like position
-# codes, first the slots confer with each other, then each of them looks at the image. After every layer both heads answer.
+# codes, first the slots confer with each other, then each of them looks at the image. After every layer both heads
+# answer.
 
 
 # %%
@@ -835,10 +836,10 @@ print("NumPy and the library agree, layer by layer")
 # %% [markdown]
 # ### How many parameters
 #
-# How large is a DETR? The table of Deck H (*vs Faster R-CNN*) says 41M for DETR with ResNet-50 and 60M with ResNet-101. We count, on
-# models built without memory for their weights. Two counts are right: that of all parameters, and that of the trained
-# ones. (The stem and the first stage of the backbone keep their ImageNet weights. The norms of the backbone are
-# frozen and do not count as parameters at all.)
+# How large is a DETR? The table of Deck H (*vs Faster R-CNN*) says 41M for DETR with ResNet-50 and 60M with ResNet-101.
+# We count, on models built without memory for their weights. Two counts are right: that of all parameters, and that of
+# the trained ones. (The stem and the first stage of the backbone keep their ImageNet weights. The norms of the backbone
+# are frozen and do not count as parameters at all.)
 
 # %%
 for name, build, exact, trained, printed in (
@@ -1016,10 +1017,10 @@ assert explained > 0.5
 # on an object: which cells does it attend to? In the paper, to those of the same object: the encoder already
 # separates instances.
 #
-# One picture proves little, so we measure first, over all scenes. For each cell that lies on exactly one object: how densely does it
-# attend to that object, to the other objects and to the ground? A density of 1 is that of attention spread evenly
-# over the image. As a baseline we take what the same cell attends to on average over all scenes; this depends on the
-# *place* of the cell but not on the *scene*.
+# One picture proves little, so we measure first, over all scenes. For each cell that lies on exactly one object: how
+# densely does it attend to that object, to the other objects and to the ground? A density of 1 is that of attention
+# spread evenly over the image. As a baseline we take what the same cell attends to on average over all scenes; this
+# depends on the *place* of the cell but not on the *scene*.
 
 
 # %% tags=["slide:Z/57-detr-encoder", "slide:H/21-what-encoder-and-decoder-look-at"]

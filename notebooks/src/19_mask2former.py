@@ -100,9 +100,9 @@ viz.panoptic_on_images(
 # ## One number: panoptic quality
 #
 # How good is a panoptic map? Two things can go wrong: an object is not found (or one is invented), or it is found but
-# drawn badly. One number should count both. A predicted segment and a true one of the same class **match** when their IoU is above $1/2$. This needs no
-# Hungarian method: the segments of a map do not overlap, so if one covers more than half of a true segment, no other
-# one can. No segment matches twice. Then, for each class,
+# drawn badly. One number should count both. A predicted segment and a true one of the same class **match** when their
+# IoU is above $1/2$. This needs no Hungarian method: the segments of a map do not overlap, so if one covers more than
+# half of a true segment, no other one can. No segment matches twice. Then, for each class,
 #
 # $$PQ = \underbrace{\frac{\sum_{TP} \mathrm{IoU}}{|TP|}}_{SQ:\ \text{how well matched ones fit}} \times
 # \underbrace{\frac{|TP|}{|TP| + \frac12 |FP| + \frac12 |FN|}}_{RQ:\ \text{how many are found}}$$
@@ -750,8 +750,9 @@ assert inside.mean() > everywhere.mean() > area
 # ## The loss, first part: how far a mask is from the truth
 #
 # A mask is a picture of numbers, and the truth is one of zeros and ones. How far are they apart? The obvious answer is
-# the mean error of the pixels. It has a weakness: an object of 20 pixels is half a percent of the image, and a mask that
-# misses it completely is still 99.5 % right. There are three losses for a mask. $t \in \{0, 1\}$ is the truth and $p = \sigma(z)$ the prediction, for each pixel:
+# the mean error of the pixels. It has a weakness: an object of 20 pixels is half a percent of the image, and a mask
+# that misses it completely is still 99.5 % right. There are three losses for a mask. $t \in \{0, 1\}$ is the truth and
+# $p = \sigma(z)$ the prediction, for each pixel:
 #
 # - **cross-entropy**, the mean of $-\ln(1 - q_i)$, with $q$ the probability of the wrong answer;
 # - **focal** (DETR): $\frac1P \sum \alpha_i\, q_i^2\, (-\ln(1 - q_i))$, with $\alpha = \frac14$ on the object and
@@ -1294,7 +1295,9 @@ def maps_of(backbone, pictures):
     return [np.concatenate([m.numpy() for m in level]) for level in zip(*parts, strict=True)]
 
 
-school = [mv.data.shapes.scene(6_000_000_000_000 + i) for i in range(1000)]  # no measurement uses these numbers
+school = [
+    mv.data.shapes.scene(6_000_000_000_000 + i) for i in range(1000)
+]  # no measurement uses these numbers
 school_images = np.stack([s.image for s in school])
 school_targets = [s.target(grounds=True) for s in school]
 
