@@ -790,11 +790,11 @@ passed = claims(
 # | [12 CLIP](12_clip.ipynb) | pictures and texts in one space, and classes that are texts | 60 min |
 # | [13 ViViT](13_vivit.ipynb) | films cut into tubelets, and four ways to attend in space and time | 50 min |
 # | [14 Detection](14_detection.ipynb) | from sliding windows to Faster R-CNN and YOLO, and what each step made fast | 75 min |
-# | [15 DETR](15_detr.ipynb) | detection as a set of answers, and who answers for what | 75 min |
+# | [15 DETR](15_detr.ipynb) | detection as a set of answers, and who answers for what | 95 min |
 # | [16 Segmentation](16_segmentation.ipynb) | a network that labels every pixel, and masks for single objects | 75 min |
 # | [17 SETR and Segmenter](17_setr_segmenter.ipynb) | transformers that name every pixel, and a token for each class | 70 min |
 # | [18 MaskFormer](18_maskformer.ipynb) | masks with a class, which tell neighbours apart, and what each step to Mask2Former is worth | 45 min |
-# | [19 Mask2Former](19_mask2former.ipynb) | every pixel, with queries that look inside their own mask | 70 min |
+# | [19 Mask2Former](19_mask2former.ipynb) | every pixel, with queries that look inside their own mask | 90 min |
 # | [20 SAM](20_sam.ipynb) | a click, a box or a phrase asks for a mask: on scenes, and on a photo of your own | 70 min |
 # | [21 Speed](21_speed.ipynb) | loops made hundreds of times as fast, and the bound of your machine | 45 min |
 # | [22 Published weights](22_published_weights.ipynb) | a checkpoint opened by hand, and what goes wrong when one setting differs | 45 min |
