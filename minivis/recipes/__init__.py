@@ -9,7 +9,7 @@ import importlib
 from minivis import storage
 from minivis.files import as_path
 
-__all__ = ["measure", "names", "run"]
+__all__ = ["measure", "names", "one_thread", "run"]
 
 RECIPES = (
     "clip-shapes",
@@ -86,7 +86,7 @@ def run(name, out=None, seed=0, steps=None, resume=False):
     """
     recipe = _recipe(name)
     options = {} if steps is None else {"steps": steps}
-    with _one_thread():
+    with one_thread():
         return recipe.run(as_path(out or f"runs/{name}"), seed=seed, resume=resume, **options)
 
 
@@ -125,7 +125,7 @@ def measure(name, count=500, seed=None):
         raise ValueError(f"recipes: count must be a whole number of at least 1, got {count!r}")
     if seed is not None and (not hasattr(seed, "__index__") or seed < 0):
         raise ValueError(f"recipes: seed must be None or a whole number of at least 0, got {seed!r}")
-    with _one_thread():
+    with one_thread():
         found = recipe.measure(storage.load(name), count, seed)
     return {figure: float(value) for figure, value in found.items()}
 
@@ -136,7 +136,7 @@ def _recipe(name):
     return importlib.import_module(f"minivis.recipes.{name.replace('-', '_')}")
 
 
-def _one_thread():
+def one_thread():
     """Limit BLAS to one thread: more do not help such small products, and the order of sums would depend on their number."""
     try:
         from threadpoolctl import threadpool_limits
