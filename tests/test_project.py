@@ -26,14 +26,14 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # Who may import whom. A module may import what stands before it in ORDER, and its own package.
 
 ORDER = [
-    "openblas", "switches", "interrupts", "listed", "pairs", "randomness", "ways", "backend", "dtypes", "broadcasting", "complaints", "debugging", "autograd", "precision", "averaging", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "fast", "losses", "models", "files", "locking", "storage",
-    "data", "metrics", "laws", "viz", "turns", "train", "pretrained", "recipes", "classroom", "doctor", "cli", "__main__",
+    "openblas", "switches", "interrupts", "listed", "pairs", "randomness", "ways", "backend", "dtypes", "broadcasting", "complaints", "debugging", "autograd", "precision", "averaging", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "fast", "losses", "models", "files", "locking", "data", "model_notes", "storage",
+    "metrics", "laws", "viz", "turns", "train", "pretrained", "recipes", "classroom", "doctor", "cli", "__main__",
 ]  # fmt: skip
 SHARED_BY_MODELS = {"common", "leaky", "local_resnet", "mask_classification"}
 BESIDE = {"data", "metrics", "laws", "viz"}  # they stand beside the models: these alone may import them
 # a model that is another one with a head more, or with other blocks
 EXTENDS = {("models.dinov2", "vit"), ("models.mask_rcnn", "faster_rcnn")}
-MAY_IMPORT_BESIDE = BESIDE | {"train", "pretrained", "recipes", "classroom", "cli"}
+MAY_IMPORT_BESIDE = BESIDE | {"model_notes", "train", "pretrained", "recipes", "classroom", "cli"}
 
 # Library -> the parts of minivis that may import it at all. SciPy and NumPy serve everyone.
 CONFINED = {

@@ -208,7 +208,8 @@ def with_relu(model):
 
 def with_labels(model):
     model.labels = {0: "cat"}
-    model.preprocess = None
+    model.preprocess = np.array
+    model.taught_by = "a cat"
     return model
 
 
@@ -218,7 +219,9 @@ def with_labels(model):
         (lambda: with_head(vit()), r"head.weight, head.bias are not as vit.ViT makes them.*into=model"),
         (lambda: with_two_heads(vit()), r"head.0.weight, head.0.bias, head.1.weight and \d more are not as"),
         (lambda: with_relu(vit()), r"\(activation\): ReLU\(\) will be \(activation\): GELU\(\) again"),
-        (lambda: with_labels(vit()), "labels, preprocess are not saved"),
+        (lambda: with_labels(vit()), "preprocess is not saved: it is code"),
+        (lambda: with_labels(vit()), "labels has 1 entries, but the model has 3 classes"),
+        (lambda: with_labels(vit()), "taught_by are not saved"),
         (lambda: vit().to("float64"), "parameters in float64 come back as float32"),
         (
             lambda: detr(Colours()),

@@ -20,7 +20,7 @@ from minivis.nn import init
 from minivis.pretrained.family import Part, Stack, Transposed, labels_of
 from minivis.pretrained.foreign import INDEX, WEIGHTS, refuse_foreign, refuse_without_weights
 from minivis.pretrained.postprocess import things_of
-from minivis.pretrained.preprocess import Preprocess
+from minivis.pretrained.preprocess import preprocess_of
 
 __all__ = ["from_pretrained", "model_types"]
 
@@ -376,4 +376,4 @@ def _preprocess(folder, family, config, dtype, device):
             f"{path} is missing: photos are prepared as for the best known {config['model_type']} checkpoint"
         )
         logging.getLogger("minivis").warning("from_pretrained: %s", note)
-    return Preprocess.from_config(settings, dtype=dtype, device=device, note=note, path=path)
+    return preprocess_of(settings, dtype=dtype, device=device, note=note, path=path)

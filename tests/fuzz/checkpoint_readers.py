@@ -17,10 +17,11 @@ from minivis.classroom import find
 from minivis.classroom.submission import read as read_hand_in
 from minivis.data import DataLoader
 from minivis.models import ViT
-from minivis.pretrained import Preprocess, prediction
 from minivis.pretrained import folder as folders
+from minivis.pretrained import prediction
 from minivis.pretrained.family import Part
 from minivis.pretrained.onnx_arrays import read_onnx
+from minivis.pretrained.preprocess import preprocess_of
 from minivis.train import CHECKPOINT, fit
 from tests.fuzz import Reader
 from tests.pretrained import onnx_files
@@ -189,7 +190,7 @@ def preprocessors(folder):
 def prepare(folder):
     for name in PREPROCESSORS:
         path = folder / f"{name}.json"
-        Preprocess.from_config(folders.read_json(path), path=path).batch([PHOTO])
+        preprocess_of(folders.read_json(path), path=path).batch([PHOTO])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
