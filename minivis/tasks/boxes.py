@@ -28,6 +28,7 @@ class Boxes:
 
     metric = "AP50"
     figure = "AP at IoU 0.5"
+    changes = "none"
     batch_size = 16
 
     def __init__(self, names):

@@ -23,6 +23,7 @@ class Classes:
 
     metric = "accuracy"
     figure = "accuracy"
+    changes = "none"
     batch_size = 32
 
     def __init__(self, names):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from minivis.data import CocoDetection, ImageFolder, MaskFolder, Subset, split
+from minivis.data.folders import SUFFIXES
 from minivis.files import as_path, read_json, some
 
 __all__ = ["Task", "recognise"]

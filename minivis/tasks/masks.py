@@ -26,6 +26,7 @@ class Masks:
 
     metric = "mIoU"
     figure = "mean IoU"
+    changes = "none"
     batch_size = 16
 
     def __init__(self, names):

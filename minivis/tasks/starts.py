@@ -8,7 +8,8 @@ import dataclasses
 from minivis import models, storage
 from minivis.files import some
 from minivis.pretrained.prediction import load
-from minivis.pretrained.preprocess import IMAGENET, Preprocess
+from minivis.data.color import IMAGENET_MEAN, IMAGENET_STD
+from minivis.data.preprocess import Preprocess
 from minivis.recipes import detr_shapes, segmenter_shapes, swin_shapes
 from minivis.recipes._regions import SMALL
 from minivis.recipes._shapes import small_backbone
@@ -158,8 +159,11 @@ def _new(kind, names, model, size, rng):
     made = entry.make(len(names), size, rng)
     sides = {"shortest": size, "crop": (size, size)} if kind == "classes" else {"size": (size, size)}
     # the small networks of the recipes begin with weights for colours from 0 to 1
-    colours = {} if model in ("segmenter", "faster-rcnn") else {"mean": IMAGENET[0], "std": IMAGENET[1]}
-    _name(made, names, Preprocess(**sides, **colours))
+    colours = {} if model in ("segmenter", "faster-rcnn") else {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    background = ["background"] * getattr(made, "background", 0)
+    made.labels = dict(enumerate([*background, *names]))
+    made.things = _things(made)
+    made.preprocess = Preprocess(**sides, **colours)
     return Start(made, "random weights", entry.rate)
 
 
@@ -173,9 +177,9 @@ def _trained(kind, names, model, source, size, rng):
     preprocess = found.preprocess
     if not isinstance(preprocess, Preprocess):
         raise ValueError(f"train: {source} does not read photos in colour: begin with another checkpoint, or with {SCRATCH}")
-    first = int(isinstance(found, models.FasterRCNN))  # its class 0 is the background
-    made = storage.with_classes(found, len(names) + first, rng)
-    _name(made, names, preprocess if size is None else _sized(preprocess, size))
+    made = storage.with_classes(found, rng=rng, labels=list(names))
+    made.things = _things(made)
+    made.preprocess = preprocess if size is None else _sized(preprocess, size)
     entry = next(iter(fits.values()))
     large = sum(p.size for p in made.parameters()) > LARGE
     origin = f"the weights of {source}; new: {some(made.new_weights, 4)}"
@@ -192,9 +196,6 @@ def _sized(preprocess, size):
     return dataclasses.replace(preprocess, size=(size, size), box=None, longest=None, crop=None)
 
 
-def _name(model, names, preprocess):
-    """Tell a model what its classes are called and how photos are prepared for it."""
-    background = ["background"] if isinstance(model, models.FasterRCNN) else []
-    model.labels = dict(enumerate([*background, *names]))
-    model.things = [name not in background for name in model.labels.values()]
-    model.preprocess = preprocess
+def _things(model):
+    """Which classes are countable: of boxes all but the background."""
+    return [number >= getattr(model, "background", 0) for number in model.labels]

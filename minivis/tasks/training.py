@@ -4,6 +4,7 @@ Not here: what the folder holds (layouts.py), the model (starts.py), losses and 
 masks.py), the loop (train.py), the page at the end (report.py).
 """
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -162,7 +163,7 @@ class _Training:
         options |= {"data": str(Path(options["data"]).absolute()), "epochs": self.epochs}
         written = {SPLIT: self.task.paths, OPTIONS: options}
         storage.write_files({self.out / name: storage.pack_json(what) for name, what in written.items()})
-        print(*self.told(), sep="\n", flush=True)
+        print(_table(self.facts()), flush=True)
         try:
             history = self.fit(resume)
         except KeyboardInterrupt:
@@ -170,19 +171,19 @@ class _Training:
             raise
         return self.finish(history)
 
-    def told(self):
-        """What is about to happen, one line each."""
+    def facts(self):
+        """What is trained on what and how: a name and a sentence each."""
         size = self.train[0][0].shape[1:]
         parameters = sum(p.size for p in self.model.parameters())
-        updates = self.epochs * len(self.loader)
-        yield f"data      {self.task}"
-        yield from (f"          {note}" for note in self.task.notes)
-        yield f"model     {self.name}, {parameters / 1e6:.2g} million parameters, pictures of {size[0]} x {size[1]} pixels"
-        yield f"begins    with {self.start.origin}"
-        yield (
-            f"training  {self.epochs} epochs of {len(self.loader)} batches of {self.loader.batch_size} pictures, {updates} updates; "
-            f"AdamW, learning rate {self.rate:g} with warm-up and cosine; the weights with the best {self.kind.metric} are kept"
-        )
+        batches = len(self.loader)
+        return {
+            "data": "; ".join([str(self.task), *self.task.notes]),
+            "model": f"{self.name}, {parameters / 1e6:.2g} million parameters, pictures of {size[0]} x {size[1]} pixels",
+            "begins": f"with {self.start.origin}",
+            "training": f"{self.epochs} epochs of {batches} batches of {self.loader.batch_size} pictures; AdamW, learning "
+            f"rate {self.rate:g} with warm-up and cosine; the weights with the best {self.kind.metric} are kept",
+            "changes": self.kind.changes,
+        }
 
     @property
     def name(self):
@@ -224,21 +225,44 @@ class _Training:
         result = f"{self.kind.figure} {metrics['value']:.3f} on {n} pictures that were not trained on{compared}"
         page = Report(
             title=f"{self.name} on {self.task.folder.name}",
-            lines=list(self.told()),
+            facts=self.facts(),
             result=result,
             stopped=stopped,
-            history=history,
-            figures=self.kind.pictures(self.model, self.measured, self.batch.colours),
+            figures=self.figures(history),
             commands=self.commands(),
         )
         write(page, self.out / REPORT)
         storage.write_files({self.out / METRICS: storage.pack_json(metrics)})
-        print(result, f"report    {self.out / REPORT}", *(f"{what:<10}{line}" for what, line in self.commands().items()), sep="\n")
+        print(result, _table({"report": self.out / REPORT, **self.commands()}), sep="\n")
         return metrics
+
+    def figures(self, history):
+        """Headings and pictures of the report."""
+        from minivis import viz
+
+        yield "The training", viz.training_curves(history)
+        yield from self.kind.pictures(self.model, self.measured, self.batch.colours)
 
     def commands(self):
         """What to type next."""
+        again = f"minivis train --data {_quoted(self.options['data'])} --model {self.name} --out DIR"
+        changed = ("source", "epochs", "size", "batch", "lr", "seed", "share", "patience")
+        usual = _filled({**dict.fromkeys(self.options), "data": ""})
+        told = {name: self.options[name] for name in changed if self.options[name] != usual.get(name)}
+        for name, value in told.items():
+            again += f" --{'from' if name == 'source' else name} {_quoted(value)}"
+        out = _quoted(self.out)
         return {
-            "predict": f"minivis predict {self.out} PHOTO",
-            "go on": f"minivis train --resume --out {self.out} --epochs {2 * self.epochs}",
+            "predict": f"minivis predict {out} PHOTO",
+            "go on": f"minivis train --resume --out {out} --epochs {2 * self.epochs}",
+            "repeat": again,
         }
+
+
+def _quoted(given):
+    return shlex.quote(str(given))
+
+
+def _table(lines):
+    """Names and texts below each other."""
+    return "\n".join(f"{name:<10}{said}" for name, said in lines.items())
