@@ -4,6 +4,7 @@ Not here: conversion of the colours (images.py)."""
 import io
 import struct
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -19,13 +20,27 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 DENSEST = {"PNG": 8 * 1032, "GIF": 2600, "JPEG": 512, "WEBP": 2000, "unpacked": 8}
 SMALL = 2**21  # pixels; smaller pictures are always decoded
 ORIENTATION = 0x0112  # EXIF tag for the orientation of the camera
+SIDEWAYS = (5, 6, 7, 8)  # its values for a picture whose height and width are exchanged
 # Pillow multiplies greys of fewer than 8 bits by these factors
 SCALES = {"1": 255, "L;2": 85, "L;4": 17}
 # errors that Pillow's decoders raise on broken bytes
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError, struct.error)
 
 
-def open_image(name, path, most_pixels=MOST_PIXELS, check=None):
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A decoded file: the picture as it is stored, and rotated by the camera's EXIF note; often the same.
+
+    A JPEG may be decoded at a fraction of its size; the two sizes are those of the whole picture, (height, width).
+    """
+
+    stored: Image.Image
+    upright: Image.Image
+    stored_size: tuple
+    upright_size: tuple
+
+
+def open_image(name, path, most_pixels=MOST_PIXELS, check=None, shortest=None):
     """Decode a file to a Pillow image; errors begin with `name`, the caller.
 
     Parameters
@@ -34,12 +49,28 @@ def open_image(name, path, most_pixels=MOST_PIXELS, check=None):
         As for `read_image`.
     check : callable, optional
         ``check(image)`` is called before the pixels are decoded; it returns None, or why the picture is refused.
+    shortest : int, optional
+        A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as its shorter side keeps so many pixels.
 
     Returns
     -------
-    stored, upright : PIL.Image.Image
-        The picture as it is stored, and rotated by the camera's EXIF note; often the same.
+    Decoded
     """
+    return _with_opened(name, path, most_pixels, check, lambda image: _decoded(image, shortest))
+
+
+def read_size(name, path):
+    """Height and width of a picture the right way up, from the beginning of its file."""
+
+    def size(image):
+        turned = _orientation(image) in SIDEWAYS
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+    return _with_opened(name, path, MOST_PIXELS, None, size)
+
+
+def _with_opened(name, path, most_pixels, check, use):
+    """What `use` returns for a picture whose header was read and accepted; errors begin with `name`."""
     path = Path(path)
     try:
         # The whole file first: Pillow reads as many bytes as a number in the file claims, and Python would allocate them.
@@ -55,7 +86,7 @@ def open_image(name, path, most_pixels=MOST_PIXELS, check=None):
                 with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                     complaint = _complaint(image, len(content), most_pixels) or (check and check(image))
                     if not complaint:
-                        return _decoded(image)
+                        return use(image)
     except Image.DecompressionBombError as error:
         complaint = f"claims more than most_pixels={most_pixels}: {error}"
     except UnidentifiedImageError:
@@ -72,16 +103,29 @@ def is_wide(image):
     return image.mode == "I" or image.mode.startswith("I;16") or ";16" in raw
 
 
-def _decoded(image):
-    """The picture as it is stored, and rotated by its EXIF note; a damaged note is ignored."""
+def _decoded(image, shortest):
+    """Decode the pixels of an opened file; a damaged EXIF note is ignored."""
+    size = image.height, image.width
     _scale_transparency(image)
+    if shortest and min(size) >= 2 * shortest and image.format == "JPEG":
+        # JPEG stores blocks of 8 x 8 pixels as waves; without the fastest waves a block has fewer pixels
+        image.draft(None, (shortest, shortest))
     image.load()
     stored = image.copy()
+    orientation = _orientation(image)
+    if orientation == 1:
+        return Decoded(stored, stored, size, size)
+    upright = ImageOps.exif_transpose(image)
+    return Decoded(stored, upright, size, size[::-1] if orientation in SIDEWAYS else size)
+
+
+def _orientation(image):
+    """How the camera was held, by the EXIF note of a picture; 1 (upright) if there is none or it is damaged."""
     try:
-        turned = image.getexif().get(ORIENTATION, 1) != 1
-        return stored, ImageOps.exif_transpose(image) if turned else stored
+        orientation = image.getexif().get(ORIENTATION, 1)
     except BROKEN:
-        return stored, stored
+        return 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _scale_transparency(image):

@@ -5,10 +5,9 @@ import warnings
 from pathlib import Path
 
 from minivis.data._files import position
-from minivis.data.geometry import center_crop, resize
-from minivis.data.images import read_image
+from minivis.data._sized import read_fitted
 
-__all__ = ["ImageFolder"]
+__all__ = ["ImageFolder", "split_folders"]
 
 SUFFIXES = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
@@ -31,6 +30,55 @@ UNREAD = {
 }
 
 
+# What people call the folders of a data set that is split already.
+SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+
+
+def split_folders(folder):
+    """Find the parts of a data set that is split into folders already, such as FOLDER/train and FOLDER/val.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        The folder of the data set.
+
+    Returns
+    -------
+    dict of str to pathlib.Path
+        "train", "validation" and "test", as far as there are such folders. Usual names are known, in any case: train,
+        training; val, valid, validation; test, testing. Empty unless there is a folder for training.
+
+    Raises
+    ------
+    ValueError
+        If two folders have a name of the same part.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for part in ("train", "Val"):
+    ...         Path(folder, part).mkdir()
+    ...     {part: path.name for part, path in split_folders(folder).items()}
+    {'train': 'train', 'validation': 'Val'}
+    """
+    found = {}
+    folders = [path for path in sorted(Path(folder).iterdir()) if path.is_dir()]
+    for part, names in SPLITS.items():
+        fitting = [path for path in folders if path.name.lower() in names]
+        if len(fitting) > 1:
+            raise ValueError(
+                f"split_folders: {folder} has {fitting[0].name} and {fitting[1].name}, both for {part}; rename one"
+            )
+        if fitting:
+            found[part] = fitting[0]
+    return found if "train" in found else {}
+
+
 class ImageFolder:
     """Every picture in the folders of a folder; the name of its folder is its class.
 
@@ -46,6 +94,9 @@ class ImageFolder:
     names : sequence of str, optional
         The classes in the order of their labels, such as those of another split; default: the names of the folders, in
         alphabetical order.
+    split : {"train", "validation", "test"}, optional
+        Of a folder that is split already, FOLDER/train/cat, FOLDER/val/cat ...: which part. The names are then those of
+        all parts, so that a class has the same label in each.
 
     Attributes
     ----------
@@ -84,11 +135,14 @@ class ImageFolder:
     ((3, 1, 2), 0)
     """
 
-    def __init__(self, folder, size=None, names=None):
+    def __init__(self, folder, size=None, names=None, split=None):
         folder = Path(folder)
         if not folder.is_dir():
             raise FileNotFoundError(f"ImageFolder: there is no folder {folder}")
-        found = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+        if split is not None:
+            folder, all_names = _part(folder, split)
+            names = all_names if names is None else names
+        found = _class_folders(folder)
         self.names = tuple(found if names is None else names)
         self.size = size
         self.paths = []
@@ -103,38 +157,57 @@ class ImageFolder:
             )
         unread = []
         for name in found:
-            pictures = _pictures(folder / name, unread)
+            pictures = pictures_in("ImageFolder", folder / name, unread)
             self.paths += pictures
             self.labels += [self.names.index(name)] * len(pictures)
         if unread:
-            first = ", ".join(str(path.relative_to(folder)) for path in unread[:3])
-            warnings.warn(
-                f"ImageFolder: {folder}: pictures of a kind that is not read are passed over, {len(unread)} of them: {first}"
-                f"{', ...' if len(unread) > 3 else ''}; save them as PNG or JPEG",
-                stacklevel=2,
-            )
+            warnings.warn(told_unread("ImageFolder", folder, unread), stacklevel=2)
 
     def __len__(self):
         return len(self.paths)
 
     def __getitem__(self, i):
         i = position("ImageFolder", i, len(self))
-        image = read_image(self.paths[i])
-        if self.size is not None:
-            image = resize(image[None], self.size)
-            image = (center_crop(image, self.size) if isinstance(self.size, int) else image)[0]
-        return image, self.labels[i]
+        return read_fitted("ImageFolder", self.paths[i], self.size), self.labels[i]
 
 
-def _pictures(folder, unread):
-    """The pictures of a class; those in formats that are not read are added to `unread`."""
+def _class_folders(folder):
+    """The names of the folders in a folder, in alphabetical order."""
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _part(folder, split):
+    """The folder of one part of a data set, and the classes of all parts."""
+    if split not in SPLITS:
+        raise ValueError(f"ImageFolder: split must be one of {', '.join(SPLITS)}, got {split!r}")
+    parts = split_folders(folder)
+    if split not in parts:
+        there = ", ".join(path.name for path in parts.values()) or "none"
+        raise ValueError(
+            f"ImageFolder: {folder} has no folder for split={split!r} ({' or '.join(SPLITS[split])}); of such folders it "
+            f"has {there}"
+        )
+    return parts[split], sorted({name for part in parts.values() for name in _class_folders(part)})
+
+
+def told_unread(name, folder, unread):
+    """The warning about pictures in formats that are not read."""
+    first = ", ".join(str(path.relative_to(folder)) for path in unread[:3])
+    return (
+        f"{name}: {folder}: pictures of a kind that is not read are passed over, {len(unread)} of them: {first}"
+        f"{', ...' if len(unread) > 3 else ''}; save them as PNG or JPEG"
+    )
+
+
+def pictures_in(name, folder, unread):
+    """The pictures in a folder; those in formats that are not read are added to `unread`; ``name`` is the caller."""
     entries = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     if nested := [p.name for p in entries if p.is_dir()]:
-        raise ValueError(f"ImageFolder: {folder} holds a folder, {nested[0]}; expected pictures only")
+        raise ValueError(f"{name}: {folder} holds a folder, {nested[0]}; expected pictures only")
     pictures = [p for p in entries if p.suffix.lower() in SUFFIXES]
     others = [p for p in entries if p.suffix.lower() in UNREAD]
     if not pictures:
         hint = f"; {others[0].name} is of a kind that is not read" if others else ""
-        raise ValueError(f"ImageFolder: {folder} holds no picture ({', '.join(sorted(SUFFIXES))}){hint}")
+        raise ValueError(f"{name}: {folder} holds no picture ({', '.join(sorted(SUFFIXES))}){hint}")
     unread += others
     return pictures

@@ -62,15 +62,19 @@ def resize(images, size, mode="bilinear"):
         raise ValueError(f"resize: images has no pixels (images: {images.shape})")
     if mode not in FILTERS:
         raise ValueError(f"resize: mode must be one of {', '.join(map(repr, FILTERS))}, got {mode!r}")
-    if np.ndim(size) == 0:
-        short = pair("resize", "size", size)[0]
-        height, width = (short, short * W // H) if H <= W else (short * H // W, short)
-    else:
-        height, width = pair("resize", "size", size)
+    height, width = resized_size(size, H, W)
     out = np.empty((B * C, height, width), images.dtype)
     for plane, target in zip(images.reshape(B * C, H, W), out, strict=True):
         target[:] = Image.fromarray(plane.astype(np.float32)).resize((width, height), FILTERS[mode])
     return out.reshape(B, C, height, width)
+
+
+def resized_size(size, height, width):
+    """Height and width after `resize` to `size`, checked."""
+    if np.ndim(size):
+        return pair("resize", "size", size)
+    short = pair("resize", "size", size)[0]
+    return (short, short * width // height) if height <= width else (short * height // width, short)
 
 
 def center_crop(images, size):

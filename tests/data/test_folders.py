@@ -89,7 +89,7 @@ def test_wrong_folders_are_named(pets):
     with pytest.raises(ValueError, match="folders that are none of the names: dog"):
         ImageFolder(folder, names=["cat"])
     (folder / "dog" / "c.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(ValueError, match=r"read_image: .*c.png is"):
+    with pytest.raises(ValueError, match=r"ImageFolder: .*c.png is"):
         ImageFolder(folder)[2]
     with pytest.raises(IndexError, match="samples 0 to 2, got 3"):
         ImageFolder(folder)[3]
