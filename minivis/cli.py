@@ -116,7 +116,9 @@ def _add_train(command):
     train.add_argument("--resume", action="store_true", help="continue from the last checkpoint in DIR")
     own = train.add_argument_group("your own pictures")
     own.add_argument(
-        "--data", metavar="FOLDER", help="CLASS/1.jpg ..., images/ and annotations.json, or images/ and masks/"
+        "--data",
+        metavar="FOLDER",
+        help="CLASS/1.jpg ..., images/ and annotations.json, or images/ and masks/",
     )
     own.add_argument(
         "--model",
@@ -327,7 +329,9 @@ def _train(options):
         tasks.train(**own, out=options.out, seed=options.seed, resume=options.resume)
         return 0
     if wrong := [name for name, value in own.items() if value is not None]:
-        raise ValueError(f"train: --{wrong[0].replace('source', 'from')} is for your own pictures: say --data FOLDER, no NAME")
+        raise ValueError(
+            f"train: --{wrong[0].replace('source', 'from')} is for your own pictures: say --data FOLDER, no NAME"
+        )
     if options.name is None:
         return _list("There are these recipes:", recipes.names())
     recipes.run(options.name, options.out, options.seed or 0, options.steps, options.resume)

@@ -20,6 +20,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Optimizer",
+    "ReduceLROnPlateau",
     "clip_each_grad_norm",
     "clip_grad_norm",
     "constant",
@@ -46,7 +47,7 @@ class Optimizer:
         Defaults of the options, including ``lr``.
     schedule : callable, optional
         ``schedule(step)`` is a factor for every learning rate; step 0 is the first. It must depend on the step only, so
-        that a resumed training needs no state for it.
+        that a resumed training needs no state for it; or have a ``state_dict``, as `ReduceLROnPlateau` does.
 
     Attributes
     ----------
@@ -171,9 +172,13 @@ class Optimizer:
         Returns
         -------
         dict of str to ndarray
-            ``steps``, and for each parameter number i that has a state, ``i.step`` and ``i.<slot>``. All are copies.
+            ``steps``, and for each parameter number i that has a state, ``i.step`` and ``i.<slot>``. All are copies. What
+            a schedule keeps is under ``schedule.<name>``.
         """
         saved = {"steps": np.array(self.steps, np.int64)}
+        if hasattr(self.schedule, "state_dict"):
+            kept = self.schedule.state_dict()
+            saved |= {f"schedule.{key}": np.array(value, np.float64) for key, value in kept.items()}
         for i, p in self._numbered():
             for key, value in self._state.get(p, {}).items():
                 value = np.array(value, np.int64) if key == "step" else move(value, "cpu").copy()
@@ -193,6 +198,7 @@ class Optimizer:
         if "steps" not in left:
             raise ValueError(f"{name}: this is not the state of an optimiser: it has no entry 'steps'")
         steps = _count(name, "steps", left.pop("steps"))
+        kept = {key: left.pop(key) for key in list(left) if key.startswith("schedule.")}
         loaded = {}
         for i, p in self._numbered():
             if f"{i}.step" not in left:
@@ -208,8 +214,12 @@ class Optimizer:
                 if value.dtype.kind != "f":
                     raise ValueError(f"{name}: state {i}.{slot} must be floating, found {value.dtype.name}")
                 loaded[p][slot] = move(np.array(move(value, "cpu"), _state_dtype(p)), device_of(p.data))
+        if not hasattr(self.schedule, "load_state_dict"):
+            left |= kept
         if left:
             raise ValueError(f"{name}: unexpected entries in the state: {', '.join(sorted(left)[:8])}")
+        if hasattr(self.schedule, "load_state_dict"):
+            self.schedule.load_state_dict({key.removeprefix("schedule."): x for key, x in kept.items()})
         self.steps, self._state = steps, loaded
 
 
@@ -622,6 +632,134 @@ def _one_cycle(total_steps, warmup, start, final, step):
         low = final
         share = (step - top) / max(total_steps - 1 - top, 1e-12)
     return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+class ReduceLROnPlateau:
+    """The schedule that lowers the learning rate when a measured number no longer gets better.
+
+    Parameters
+    ----------
+    mode : {"max", "min"}, default "max"
+        Whether large numbers, such as an accuracy, or small ones, such as a loss, are good.
+    factor : float, default 0.1
+        What the learning rate is multiplied by, between 0 and 1.
+    patience : int, default 3
+        How many values in a row may be no better than the best so far; the one after them lowers the rate.
+    threshold : float, default 1e-4
+        A value is better only if it is by more than this share of the best: above best (1 + threshold), or below
+        best (1 - threshold).
+    cooldown : int, default 0
+        How many values are only looked at after the rate was lowered.
+    min_factor : float, default 0
+        The product of all factors does not fall below this.
+
+    Raises
+    ------
+    ValueError
+        If a number is outside its range, or ``mode`` is another word.
+
+    Notes
+    -----
+    `minivis.train.fit` calls ``step(value)`` with the monitored number of each new row of the history, and its checkpoints
+    keep what this object knows. In a loop of your own, call it after each evaluation. NaN is never better.
+
+    References
+    ----------
+    ``torch.optim.lr_scheduler.ReduceLROnPlateau``, whose default ``mode`` is "min" and whose ``patience`` is 10.
+
+    Examples
+    --------
+    >>> schedule = ReduceLROnPlateau(patience=1, factor=0.5)
+    >>> x = Tensor([1.0], requires_grad=True)
+    >>> optimizer = SGD([x], lr=0.1, schedule=schedule)
+    >>> for accuracy in [0.5, 0.6, 0.6, 0.6]:
+    ...     schedule.step(accuracy)
+    >>> optimizer.lr
+    0.05
+    """
+
+    def __init__(self, mode="max", factor=0.1, patience=3, threshold=1e-4, cooldown=0, min_factor=0.0):
+        if mode not in ("max", "min"):
+            raise ValueError(f'ReduceLROnPlateau: mode must be "max" or "min", got {mode!r:.50}')
+        for name, value in {"factor": factor, "threshold": threshold, "min_factor": min_factor}.items():
+            if not isinstance(value, numbers.Real) or not 0 <= value < 1:
+                raise ValueError(
+                    f"ReduceLROnPlateau: {name} must be at least 0 and below 1, got {value!r:.50}"
+                )
+        for name, value in {"patience": patience, "cooldown": cooldown}.items():
+            if not hasattr(value, "__index__") or value < 0:
+                raise ValueError(
+                    f"ReduceLROnPlateau: {name} must be a whole number of at least 0, got {value!r:.50}"
+                )
+        self.mode, self.factor, self.patience = mode, factor, patience
+        self.threshold, self.cooldown, self.min_factor = threshold, cooldown, min_factor
+        self._now = 1.0  # the factor of the next steps
+        self._best = math.nan  # there is none yet
+        self._waited = 0  # values since the best one
+        self._cooling = 0  # values that are still only looked at
+
+    def __call__(self, step):
+        """The factor of the next step, whatever its number is."""
+        return self._now
+
+    def step(self, value):
+        """Look at the next measured value; lower the factor if none was better for too long.
+
+        Parameters
+        ----------
+        value : float
+            The measured number.
+        """
+        value = float(value)
+        margin = 1 + self.threshold if self.mode == "max" else 1 - self.threshold
+        improved = value > self._best * margin if self.mode == "max" else value < self._best * margin
+        if improved or math.isnan(self._best):
+            self._best = value
+            self._waited = 0
+        else:
+            self._waited += 1
+        if self._cooling:
+            self._cooling -= 1
+            self._waited = 0
+        if self._waited > self.patience:
+            self._now = max(self._now * self.factor, self.min_factor)
+            self._cooling = self.cooldown
+            self._waited = 0
+
+    def settings(self):
+        """The arguments of the constructor by name."""
+        return {name: value for name, value in vars(self).items() if name[0] != "_"}
+
+    def state_dict(self):
+        """What it knows so far, as numbers by name."""
+        return {name[1:]: value for name, value in vars(self).items() if name[0] == "_"}
+
+    def load_state_dict(self, state):
+        """Go on from what `state_dict` returned.
+
+        Parameters
+        ----------
+        state : dict of str to float
+            Numbers, or arrays with one element.
+
+        Raises
+        ------
+        ValueError
+            If the names differ or a number is impossible. Then nothing has changed.
+        """
+        own = self.state_dict()
+        if set(state) != set(own):
+            raise ValueError(
+                f"ReduceLROnPlateau: the state must have {', '.join(own)}, found {', '.join(map(str, state)) or 'nothing'}"
+            )
+        if any(np.shape(value) != () for value in state.values()):
+            raise ValueError("ReduceLROnPlateau: the state must be single numbers")
+        now, best, waited, cooling = (float(state[name]) for name in own)
+        whole = all(n.is_integer() and n >= 0 for n in (waited, cooling))
+        if not whole or not 0 <= now <= 1:
+            raise ValueError(f"ReduceLROnPlateau: the state is impossible: {state!r:.200}")
+        self._now, self._best = now, best
+        self._waited, self._cooling = int(waited), int(cooling)
 
 
 def cosine_schedule(start, end, steps, warmup=0):

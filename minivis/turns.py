@@ -83,6 +83,15 @@ class Turns:
         """The columns of the history with the learning rates."""
         return {f"{name}_lr" if name else "lr": o.lr for name, o in self.optimizers.items()}
 
+    def watching(self):
+        """The schedules that follow what is measured, such as `ReduceLROnPlateau`."""
+        return [o.schedule for o in self.optimizers.values() if hasattr(o.schedule, "step")]
+
+    def tell(self, value):
+        """Tell these schedules the newest value."""
+        for schedule in self.watching():
+            schedule.step(value)
+
     def settings(self, steps):
         """What must be the same for a resume: classes, options and schedules."""
         each = {name: _described(o, steps) for name, o in self.optimizers.items()}
@@ -110,7 +119,9 @@ class Turns:
                 f"unexpected entries in the state of the optimizers: {', '.join(sorted(left)[:8])}"
             )
         for optimizer, own in parts:
-            copy.copy(optimizer).load_state_dict(own)
+            twin = copy.copy(optimizer)
+            twin.schedule = copy.copy(twin.schedule)
+            twin.load_state_dict(own)
 
     def _parts(self, state):
         """Each optimiser and its part of a state."""
@@ -132,6 +143,10 @@ def _parameters(optimizer):
 
 def _described(optimizer, steps):
     """Class, options and schedule of an optimiser."""
-    schedule = [optimizer.schedule(steps * i // 4) for i in range(5)]
+    schedule = optimizer.schedule
+    if hasattr(schedule, "step"):
+        described = schedule.settings()
+    else:
+        described = [schedule(steps * i // 4) for i in range(5)]
     options = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-    return {"class": type(optimizer).__name__, "groups": options, "schedule": schedule}
+    return {"class": type(optimizer).__name__, "groups": options, "schedule": described}

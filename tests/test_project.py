@@ -27,13 +27,13 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 ORDER = [
     "openblas", "switches", "interrupts", "listed", "pairs", "randomness", "ways", "backend", "dtypes", "broadcasting", "complaints", "debugging", "autograd", "precision", "averaging", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "fast", "losses", "models", "files", "locking", "data", "model_notes", "storage",
-    "metrics", "laws", "viz", "turns", "train", "pretrained", "recipes", "classroom", "doctor", "cli", "__main__",
+    "metrics", "laws", "viz", "monitoring", "progress", "turns", "steps", "run_state", "rate_range", "train", "pretrained", "recipes", "tasks", "classroom", "doctor", "cli", "__main__",
 ]  # fmt: skip
 SHARED_BY_MODELS = {"common", "leaky", "local_resnet", "mask_classification"}
 BESIDE = {"data", "metrics", "laws", "viz"}  # they stand beside the models: these alone may import them
 # a model that is another one with a head more, or with other blocks
 EXTENDS = {("models.dinov2", "vit"), ("models.mask_rcnn", "faster_rcnn")}
-MAY_IMPORT_BESIDE = BESIDE | {"model_notes", "train", "pretrained", "recipes", "classroom", "cli"}
+MAY_IMPORT_BESIDE = BESIDE | {"model_notes", "rate_range", "train", "pretrained", "recipes", "tasks", "classroom", "cli"}
 
 # Library -> the parts of minivis that may import it at all. SciPy and NumPy serve everyone.
 CONFINED = {
@@ -41,14 +41,14 @@ CONFINED = {
     "PIL": {"data", "viz"},
     "sklearn": {"data"},
     "hypothesis": {"laws"},
-    "tqdm": {"train", "data", "classroom", "pretrained.hub", "vision.unprompted_masks"},
+    "tqdm": {"progress", "data", "classroom", "pretrained.hub", "vision.unprompted_masks"},
     # the doctor loads it to see whether it works
     "cupy": {"backend", "fast.cuda", "fast.cuda_attention", "doctor"},
     "cupyx": {"backend", "fast.cuda"},
     "numba": {"fast.compiled", "fast.compiled_attention", "fast.compiled_rois"},
     "threadpoolctl": {"doctor", "fast.threads", "recipes"},
     "huggingface_hub": {"pretrained.hub_package"},
-    "safetensors": {"files", "train", "pretrained", "recipes"},
+    "safetensors": {"files", "pretrained", "recipes"},
     "IPython": {"viz", "laws"},
     "ipywidgets": {"viz"},
     "ipympl": {"viz"},
@@ -183,7 +183,7 @@ def test_imports_go_downward():
         (
             "models/bad.py",
             "import tqdm",
-            "only classroom, data, pretrained.hub, train, vision.unprompted_masks may",
+            "only classroom, data, pretrained.hub, progress, vision.unprompted_masks may",
         ),
         ("ops/bad.py", "import cupy", "only backend, doctor, fast.cuda, fast.cuda_attention may"),
         ("backend.py", "import cupy", "inside the function that needs it"),
@@ -222,7 +222,8 @@ def test_a_file_that_does_not_say_what_it_leaves_out_is_found(tmp_path, opening)
         ("models/detr.py", "def detr_r50():\n    from minivis.models.resnet import resnet50"),
         ("fast/cuda.py", "import cupy"),
         ("pretrained/https.py", "def f():\n    from urllib.request import Request"),
-        ("train.py", "from tqdm.auto import tqdm\nfrom minivis import data, metrics"),
+        ("progress.py", "from tqdm.auto import tqdm"),
+        ("train.py", "from minivis import data, metrics"),
         ("cli.py", "def f():\n    from minivis import laws, recipes"),
     ],
 )

@@ -50,7 +50,9 @@ class Boxes:
                 return [{**one, "labels": one["labels"] - 1} for one in found]
             output = _all(model, images, valid)
         made = []
-        for logits, boxes, (h, w) in zip(output.logits.numpy(), output.boxes.numpy(), _sizes(valid), strict=True):
+        for logits, boxes, (h, w) in zip(
+            output.logits.numpy(), output.boxes.numpy(), _sizes(valid), strict=True
+        ):
             one = detr_detections(logits, boxes)
             made.append({**one, "boxes": _corners(one["boxes"], h, w)})
         return made
@@ -88,7 +90,14 @@ class Boxes:
         yield (
             "Boxes of the data, and boxes found",
             viz.boxes_on_images(
-                shown[first], boxes[first], labels[first], scores[first], self.names, titles=titles, columns=4, caption=caption
+                shown[first],
+                boxes[first],
+                labels[first],
+                scores[first],
+                self.names,
+                titles=titles,
+                columns=4,
+                caption=caption,
             ),
         )
 

@@ -60,16 +60,26 @@ def write(report, path):
     parts = [f"<h1>{_text(report.title)}</h1>", f'<p class="result">{_text(report.result)}</p>']
     if report.stopped:
         parts.append("<p>The training was stopped before its end. This is how far it has come.</p>")
-    parts += ["<dl>", *(f"<dt>{_text(what)}</dt><dd>{_text(said)}</dd>" for what, said in report.facts.items()), "</dl>"]
+    parts += [
+        "<dl>",
+        *(f"<dt>{_text(what)}</dt><dd>{_text(said)}</dd>" for what, said in report.facts.items()),
+        "</dl>",
+    ]
     for heading, figure in report.figures:
         parts += [f"<h2>{_text(heading)}</h2>", _picture(figure, heading)]
     parts.append("<h2>What to type next</h2>")
     commands = report.commands.items()
-    parts += ["<dl>", *(f"<dt>{_text(what)}</dt><dd><pre>{_text(line)}</pre></dd>" for what, line in commands), "</dl>"]
+    parts += [
+        "<dl>",
+        *(f"<dt>{_text(what)}</dt><dd><pre>{_text(line)}</pre></dd>" for what, line in commands),
+        "</dl>",
+    ]
     page = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(report.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
+        f"<title>{_text(report.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(parts)
+        + "\n</body>\n</html>\n"
     )
     write_files({path: page.encode("utf-8")})
 

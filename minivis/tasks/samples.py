@@ -3,11 +3,12 @@
 Not here: reading the photos (data/), the random changes themselves (data/paired.py).
 """
 
+import copy
 import dataclasses
 
 import numpy as np
 
-from minivis.data import DataLoader
+from minivis.data import DataLoader, Subset, image_size
 from minivis.data.coco import collate as pad
 from minivis.data.loader import stack
 
@@ -23,6 +24,8 @@ class Samples:
     ----------
     dataset : object
         ``dataset[i]`` is (image, target), as of `minivis.tasks.recognise`.
+    paths : list of path
+        The picture of each sample.
     preprocess : Preprocess
         Of the model. Its sizes are used here, its colours in `Batch`, so that random changes see colours from 0 to 1.
 
@@ -32,8 +35,8 @@ class Samples:
     the size of the image.
     """
 
-    def __init__(self, dataset, preprocess):
-        self.dataset = dataset
+    def __init__(self, dataset, paths, preprocess):
+        self.dataset, self.paths = dataset, paths
         plain = {"scale": 1 / 255, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
         alone = {"pad_to": None, "always_pad": False, "dtype": np.dtype(np.float32)}
         self.sized = dataclasses.replace(preprocess, **plain, **alone)
@@ -50,7 +53,7 @@ class Samples:
         return pixels.astype(np.float32) / 255, target
 
     def _read(self, i):
-        image, target = self.dataset[i]
+        image, target = self._photo(i)
         image = self.sized(image)[0]
         if isinstance(target, np.ndarray):
             target = _nearest(target, image.shape[1:])
@@ -60,6 +63,20 @@ class Samples:
             self._kept[i] = np.rint(image * 255).astype(np.uint8), target
             self._bytes += image.size
         return image, target
+
+    def _photo(self, i):
+        """A photo with its target; a large one is reduced while it is decoded, to no less than twice the size needed."""
+        height, width = image_size(self.paths[i])
+        new = self.sized.new_size(height, width)
+        factor = min(height // (2 * new[0]), width // (2 * new[1]))
+        if factor < 2:
+            return self.dataset[i]
+        dataset, place = self.dataset, i
+        if isinstance(dataset, Subset):
+            dataset, place = dataset.dataset, dataset.indices[i]
+        reduced = copy.copy(dataset)
+        reduced.size = height // factor, width // factor
+        return reduced[place]
 
 
 def _nearest(labels, size):

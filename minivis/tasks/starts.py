@@ -6,11 +6,11 @@ Not here: the networks (models/), reading their files (pretrained/), the trainin
 import dataclasses
 
 from minivis import models, storage
-from minivis.files import some
-from minivis.pretrained.prediction import load
 from minivis.data.color import IMAGENET_MEAN, IMAGENET_STD
 from minivis.data.preprocess import Preprocess
-from minivis.recipes import detr_shapes, segmenter_shapes, swin_shapes
+from minivis.files import some
+from minivis.pretrained.prediction import load
+from minivis.recipes import detr_shapes, segmenter_shapes
 from minivis.recipes._regions import SMALL
 from minivis.recipes._shapes import small_backbone
 
@@ -170,13 +170,17 @@ def _new(kind, names, model, size, rng):
 def _trained(kind, names, model, source, size, rng):
     """A trained model with a new head for other classes."""
     found = load(source)
-    fits = {name: entry for name, entry in MODELS.items() if isinstance(found, entry.of) and entry.kind == kind}
+    fits = {
+        name: entry for name, entry in MODELS.items() if isinstance(found, entry.of) and entry.kind == kind
+    }
     if not fits or model is not None and model not in fits:
         wanted = model or " or ".join(name for name, entry in MODELS.items() if entry.kind == kind)
         raise ValueError(f"train: {source} is a {type(found).__name__}, and {wanted} is needed")
     preprocess = found.preprocess
     if not isinstance(preprocess, Preprocess):
-        raise ValueError(f"train: {source} does not read photos in colour: begin with another checkpoint, or with {SCRATCH}")
+        raise ValueError(
+            f"train: {source} does not read photos in colour: begin with another checkpoint, or with {SCRATCH}"
+        )
     made = storage.with_classes(found, rng=rng, labels=list(names))
     made.things = _things(made)
     made.preprocess = preprocess if size is None else _sized(preprocess, size)

@@ -118,7 +118,9 @@ def _begun(out, given):
     """The options that a training was begun with, changed by those given now; and its division."""
     if not (out / OPTIONS).is_file():
         if (out / CHECKPOINT).exists() or given["data"] is None:
-            raise FileNotFoundError(f"train: {out} holds no training of one's own data ({OPTIONS} is missing)")
+            raise FileNotFoundError(
+                f"train: {out} holds no training of one's own data ({OPTIONS} is missing)"
+            )
         return _filled(given), None  # nothing was begun: begin now
     options = read_json(out / OPTIONS, "train")
     told = {name: value for name, value in given.items() if value is not None}
@@ -146,8 +148,9 @@ class _Training:
         self.model = self.start.model
         prepare = self.model.preprocess
         self.batch = Batch(self.task.kind, prepare)
-        self.train = Samples(self.task.train, prepare)
-        self.validation = Samples(self.task.validation, prepare)
+        paths = {part: [self.task.folder / path for path in paths] for part, paths in self.task.paths.items()}
+        self.train = Samples(self.task.train, paths["train"], prepare)
+        self.validation = Samples(self.task.validation, paths["validation"], prepare)
         few = max(1, len(self.train) // 4)
         batch_size = options["batch"] or min(self.kind.batch_size, few)
         self.loader = loader(self.train, self.batch, batch_size, of_order)
@@ -222,7 +225,9 @@ class _Training:
         metrics |= {} if baseline is None else {"baseline": {baseline[0]: baseline[1]}}
         metrics |= {"seconds": round(history["seconds"][-1], 1), "steps": history["step"][-1]}
         compared = "" if baseline is None else f" ({baseline[0]}: {baseline[1]:.3f})"
-        result = f"{self.kind.figure} {metrics['value']:.3f} on {n} pictures that were not trained on{compared}"
+        result = (
+            f"{self.kind.figure} {metrics['value']:.3f} on {n} pictures that were not trained on{compared}"
+        )
         page = Report(
             title=f"{self.name} on {self.task.folder.name}",
             facts=self.facts(),
