@@ -128,7 +128,7 @@ def _is_mask_folder(folder):
 
 def _boxes(folder):
     """A list in COCO's format, or one for each part."""
-    places = [folder, *_folders(folder)]
+    places = [folder, folder / "annotations", *split_folders(folder).values()]
     lists = {
         path: content for place in places for path in sorted(place.glob("*.json")) if (content := _coco(path))
     }

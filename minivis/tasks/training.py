@@ -124,6 +124,13 @@ def _begun(out, given):
         return _filled(given), None  # nothing was begun: begin now
     options = read_json(out / OPTIONS, "train")
     told = {name: value for name, value in given.items() if value is not None}
+    fixed = {name: value for name, value in told.items() if name not in ("data", "epochs", "patience")}
+    if other := [name for name, value in fixed.items() if options.get(name) != value]:
+        was = options.get(other[0], "left to minivis")
+        raise ValueError(
+            f"train: the training in {out} was begun with {other[0]} {was}, not {told[other[0]]}: only epochs and patience can "
+            "change with --resume; for the rest begin anew in another folder"
+        )
     return {**dict.fromkeys(given), **options, **told}, read_json(out / SPLIT, "train")
 
 
