@@ -13,11 +13,12 @@ from contextlib import ExitStack
 from minivis.interrupts import ctrl_c_waits
 from minivis.monitoring import Monitor
 from minivis.progress import progress_bar
+from minivis.rate_range import lr_range_test
 from minivis.run_state import CHECKPOINT, HISTORY, TABLE, Run
 from minivis.steps import endless, take_turns, train_step
 from minivis.turns import Turns
 
-__all__ = ["CHECKPOINT", "HISTORY", "TABLE", "fit", "train_step"]
+__all__ = ["CHECKPOINT", "HISTORY", "TABLE", "fit", "lr_range_test", "train_step"]
 
 # How many updates a training has, how many batches an update takes, and how many there are between rows of the history.
 Length = namedtuple("Length", "steps accumulate row")

@@ -35,6 +35,7 @@ from minivis.viz.style import *
 from minivis.viz.surfaces import *
 from minivis.viz.token_maps import *
 from minivis.viz.trained_networks import *
+from minivis.viz.training import *
 from minivis.viz.video import *
 from minivis.viz.widgets import *
 from minivis.viz.windows import *
