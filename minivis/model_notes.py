@@ -5,8 +5,6 @@ Not here: the files (storage.py), the preparation itself (data/preprocess.py), f
 
 import json
 
-import numpy as np
-
 from minivis import listed
 
 __all__ = ["NOTES", "read_notes", "written_notes"]
@@ -136,7 +134,7 @@ def _written_published(config):
 
 WRITE = {
     "labels": _written_labels,
-    "things": lambda things: np.asarray(things, bool).tolist(),
+    "things": lambda things: [bool(thing) for thing in things],
     "preprocess": _written_preprocess,
     "published": _written_published,
 }

@@ -226,6 +226,11 @@ def with_classes(model, num_classes=None, rng=None, *, labels=None):
         for name, shape in shapes.items()
         if name in old and shape == others[name] == tuple(old[name].shape)
     }
+    if kept.keys() == shapes.keys():
+        raise ValueError(
+            f"with_classes: this {type(model).__name__} is a backbone: with other num_classes too it has no head. Put a layer "
+            "of your own behind its features"
+        )
     like = next(iter(old.values()))
     made.to(like.dtype).to(backend.device_of(like)).load_state_dict(kept, strict=False)
     for name, p in made.named_parameters():
@@ -460,7 +465,8 @@ def _check_argument(found, key, value):
     if key == "backbone" or key.endswith(("encoder", "_decoder")):  # a model inside the model
         fits = hasattr(value, "state_dict") or value is None
     elif isinstance(default, bool | str):
-        fits = type(value) is type(default) or isinstance(value, str) and default is False
+        kinds = (bool, int) if isinstance(default, bool) else (str,)  # ResNet's dilated is False, True or 2
+        fits = type(value) in kinds or isinstance(value, str) and default is False
     else:  # a number, or sizes, or None in their place; if the default is None, also a bool or a name
         fits = all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
         fits = fits or value is None and not single or default is None and isinstance(value, bool | str)

@@ -3,6 +3,8 @@
 In the same way, assignments (minivis/classroom/assignments/NAME.ipynb) are made from notebooks/src/assignments/NAME.py,
 where a task is a cell tagged `task:NAME` and its check is a cell tagged `check:NAME`.
 
+A chapter gets its contents, links to its sections, as a second cell; no source has that cell.
+
 A notebook that a source cannot represent is refused before anything is written. Replaced notebooks are kept in
 build/replaced.
 
@@ -11,9 +13,11 @@ Not here: file times, which git does not keep. The source decides, unless --from
 
 import argparse
 import hashlib
+import re
 import sys
 from itertools import zip_longest
 from pathlib import Path
+from urllib.parse import quote
 
 import jupytext
 import nbformat
@@ -26,27 +30,52 @@ NOTEBOOKS = ROOT / "notebooks"
 ASSIGNMENTS = ROOT / "minivis" / "classroom" / "assignments"
 ASSIGNMENT_SOURCES = NOTEBOOKS / "src" / "assignments"
 REPLACED = ROOT / "build" / "replaced"
+KEPT = ":,;?!'"  # what Markdown leaves alone in the address of a link
+CONTENTS = "contents"  # the tag of the cell that is made here
 PYTHON = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
 
 
-def to_notebook(source, prepare=lambda cell: None):
-    """Return the .ipynb text of a py:percent text: no outputs, cells numbered, so the same source gives the same bytes."""
+def to_notebook(source):
+    """Return the .ipynb text of a chapter's source, with its contents as the second cell."""
     notebook = jupytext.reads(source, fmt="py:percent")
+    if contents := _contents(notebook.cells):
+        metadata = {"tags": [CONTENTS]}
+        notebook.cells.insert(1, nbformat.v4.new_markdown_cell(contents, id=CONTENTS, metadata=metadata))
+    return _written(notebook)
+
+
+def to_assignment(source):
+    """Return the .ipynb text of an assignment: its tags become nbgrader's metadata."""
+    notebook = jupytext.reads(source, fmt="py:percent")
+    for cell in notebook.cells:
+        _for_nbgrader(cell)
+    return _written(notebook)
+
+
+def _written(notebook):
+    """A notebook as text: no outputs, cells numbered, so the same source gives the same bytes."""
     notebook.metadata = nbformat.from_dict(PYTHON)
-    for number, cell in enumerate(notebook.cells, start=1):
+    from_source = [cell for cell in notebook.cells if cell.get("id") != CONTENTS]
+    for number, cell in enumerate(from_source, start=1):
         cell["id"] = f"cell-{number}"
-        prepare(cell)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     nbformat.validate(notebook)
     return nbformat.writes(notebook) + "\n"
 
 
-def to_assignment(source):
-    """Return the .ipynb text of an assignment: its tags become nbgrader's metadata."""
-    return to_notebook(source, _for_nbgrader)
+def _contents(cells):
+    """Links to the sections of a chapter in one paragraph; an empty text if it has none.
+
+    JupyterLab names the place of a heading by its text, with hyphens for spaces.
+    """
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    titles = re.findall(r"(?m)^## (.+)$", text)
+    # JupyterLab does not decode what follows the #
+    links = [f"[{title}](#{quote(title.replace(' ', '-'), safe=KEPT)})" for title in titles]
+    return f"**Contents**: {' · '.join(links)}" if links else ""
 
 
 def _for_nbgrader(cell):
@@ -73,14 +102,22 @@ def to_source(notebook):
     cell in a py:percent file.
     """
     notebook = nbformat.reads(notebook, as_version=4)
-    cells = notebook.cells
+    numbered = dict(_by_number(notebook.cells))
+    notebook.cells = list(numbered.values())
     notebook.metadata = nbformat.from_dict({"jupytext": {"notebook_metadata_filter": "-all"}})
     source = jupytext.writes(notebook, fmt="py:percent")
-    again = nbformat.reads(to_notebook(source), as_version=4).cells
-    for number, (cell, same) in enumerate(zip_longest(cells, again), start=1):
+    again = dict(_by_number(nbformat.reads(to_notebook(source), as_version=4).cells))
+    for (number, cell), same in zip_longest(numbered.items(), again.values()):
         if same is None or _held(cell) != _held(same):
             raise ValueError(f"cell {number} {_what_is_lost(cell, same)}")
     return source
+
+
+def _by_number(cells):
+    """Pairs of number, from 1, and cell; not of the contents, which no source has."""
+    for number, cell in enumerate(cells, start=1):
+        if CONTENTS not in cell.metadata.get("tags", []):
+            yield number, cell
 
 
 def _held(cell):

@@ -1,5 +1,7 @@
 """Execute every notebook once, two at a time, each within a time limit; the executed copies go to build/notebooks.
 
+After its last cell a chapter's questions are asked: the code in each folded answer is run, and what it asserts must hold.
+
 Not here: changes to the sources. Usage: python scripts/run_notebooks.py [01 05 ...] [--changed] [--limit SECONDS] [--jobs N].
 """
 
@@ -21,6 +23,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from minivis.storage import write_files
 
 ROOT = Path(__file__).resolve().parent.parent
+CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -47,6 +50,8 @@ def is_current(path, built):
 async def run(path, built, limit):
     """Execute one notebook; return its error as text, empty if there is none."""
     notebook = nbformat.read(path, as_version=4)
+    own = len(notebook.cells)
+    notebook.cells += answers(notebook)
     deadline = None
 
     def kernel_is_up(notebook):
@@ -81,9 +86,21 @@ async def run(path, built, limit):
         if asyncio.current_task().cancelling():  # nbclient reports a cancellation as the death of the kernel
             raise asyncio.CancelledError from None
         wrong = ANSI.sub("", str(error)) or repr(error)
+    del notebook.cells[own:]
     # Also after an error, to look at it. Not if it was stopped: then the earlier copy is more useful.
     write_files({built / path.name: f"{nbformat.writes(notebook)}\n".encode()})
     return wrong
+
+
+def answers(notebook):
+    """The code in the folded answers to a notebook's questions, as cells."""
+    questions = [
+        cell
+        for cell in notebook.cells
+        if any(tag.startswith("question:") for tag in cell.metadata.get("tags", []))
+    ]
+    code = [CODE.findall(cell.source) for cell in questions]
+    return [nbformat.v4.new_code_cell("\n".join(blocks)) for blocks in code]
 
 
 def warnings_in(notebook):

@@ -30,6 +30,8 @@ def for_the_book(notebook):
     """Return an executed notebook as a page of the book."""
     cells = []
     for cell, anchors in zip(notebook.cells, anchors_of(notebook), strict=True):
+        if "contents" in cell.metadata.get("tags", []):  # a page of the book has its contents at the side
+            continue
         if cell.cell_type == "markdown":
             cell.source = inside(cell.source)
         else:

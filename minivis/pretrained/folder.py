@@ -21,6 +21,7 @@ from minivis.pretrained.family import Part, Stack, Transposed, labels_of
 from minivis.pretrained.foreign import INDEX, WEIGHTS, refuse_foreign, refuse_without_weights
 from minivis.pretrained.postprocess import things_of
 from minivis.pretrained.preprocess import preprocess_of
+from minivis.storage import with_classes
 
 __all__ = ["from_pretrained", "model_types"]
 
@@ -29,7 +30,7 @@ CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 
 
-def from_pretrained(folder, dtype=None, device=None):
+def from_pretrained(folder, dtype=None, device=None, num_classes=None, labels=None):
     """Load a published checkpoint: a folder from the model hub becomes a model that is ready to predict.
 
     Parameters
@@ -46,6 +47,11 @@ def from_pretrained(folder, dtype=None, device=None):
         imprecise in NumPy.
     device : {"cpu", "gpu"}, optional
         Device of the model; the default is "cpu".
+    num_classes : int, optional
+        Number of classes of one's own, to train the model for them: the weights that depend on the classes are new, as
+        `minivis.storage.with_classes` makes them, and the log names them. By default the published classes are kept.
+    labels : list of str, optional
+        Names of the classes of one's own; ``num_classes`` may then be left out.
 
     Returns
     -------
@@ -56,7 +62,8 @@ def from_pretrained(folder, dtype=None, device=None):
         - ``things``: which classes are things, for panoptic results: those listed by name as ``"things"`` in config.json,
           or the known ones of COCO, Cityscapes and ADE20K; see ``minivis.pretrained.postprocess``;
         - ``preprocess``: ``model.preprocess(photo)`` is the (1, 3, H, W) batch for the model, see `Preprocess`;
-        - ``published``: the content of config.json, a dict.
+        - ``published``: the content of config.json, a dict. A model for other classes has ``new_weights`` instead, the
+          names of the weights that are not trained.
 
     Raises
     ------
@@ -64,14 +71,15 @@ def from_pretrained(folder, dtype=None, device=None):
         If the folder or one of its files is missing.
     ValueError
         If a file is broken or in a format that could run code (.pth, .bin; the message shows how to convert it), if minivis
-        does not have the model, or if weights are missing, unexpected, of the wrong shape or not finite.
+        does not have the model, or if weights are missing, unexpected, of the wrong shape or not finite; or if the model has no
+        classes that could be exchanged.
     TypeError
         If dtype is not a floating-point dtype.
 
     Notes
     -----
     Arrays are read one at a time and become the parameters without a copy. If dtype is the dtype of the file, memory stays
-    below 1.2 times the size of the file.
+    below 1.2 times the size of the file; for other classes it is twice that.
 
     Examples
     --------
@@ -98,7 +106,30 @@ def from_pretrained(folder, dtype=None, device=None):
     model.published, model.preprocess = config, preprocess
     # a backbone has no classes
     model.labels = {} if getattr(model, "head", True) is None else labels_of(config)
+    if (num_classes, labels) != (None, None):
+        return _for_other_classes(model, num_classes, labels)
     model.things = _things(folder / CONFIG, model, config)
+    return model
+
+
+def _for_other_classes(model, num_classes, labels):
+    """The model with new weights for other classes. Which weights are new is logged."""
+    if hasattr(model, "encode_text"):
+        raise ValueError(
+            "from_pretrained: a CLIP has no classes to exchange: it compares a picture with any texts, so say yours in words "
+            "(model.encode_text, notebook 12), or train a Linear on model.encode_image"
+        )
+    try:
+        model = with_classes(model, num_classes, labels=labels)
+    except ValueError as error:
+        raise ValueError(f"from_pretrained: {str(error).removeprefix('with_classes: ')}") from error
+    if hasattr(model, "rpn"):
+        model.things = [True] * len(model.labels)
+    logging.getLogger("minivis").warning(
+        "from_pretrained: new, and not trained yet, are %s: they depend on the %d classes; every other weight is the file's",
+        some(model.new_weights, 8),
+        len(model.labels),
+    )
     return model
 
 

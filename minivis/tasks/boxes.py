@@ -27,7 +27,7 @@ class Boxes:
     """
 
     metric = "AP50"
-    figure = "AP at IoU 0.5"
+    figure = "AP50"
     changes = "none"
     batch_size = 16
 

@@ -68,13 +68,13 @@ class Masks:
         from minivis import viz
 
         each = class_iou(self.counts(model, batches))
-        there = {name: float(iou) for name, iou in zip(self.names, each, strict=True) if iou >= 0}
+        there = {name: round(float(iou), 3) for name, iou in zip(self.names, each, strict=True) if iou >= 0}
         caption = "The IoU of each class over all pixels that were not trained on: common pixels divided by united ones."
         yield "Each class by itself", viz.bars(there, "IoU", "class", caption=caption)
         photos, truth, named = [], [], []
         for images, labels in batches:
             photos += [colours(image) for image in images]
-            truth += list(labels)
+            truth += list(np.where(labels == IGNORED, len(self.names), labels))  # a colour of its own
             named += list(self.name_pixels(model, images))
             if len(photos) >= SHOWN:
                 break
@@ -86,7 +86,7 @@ class Masks:
                 [*truth[:count], *named[:count]],
                 photos[:count],
                 ["photo"] * count + ["in the data"] * count + ["found"] * count,
-                dict(enumerate(self.names)) | {IGNORED: "does not count"},
+                [*self.names, "does not count"],
                 columns=count,
                 caption=caption,
             ),

@@ -236,7 +236,7 @@ class _Training:
             f"{self.kind.figure} {metrics['value']:.3f} on {n} pictures that were not trained on{compared}"
         )
         page = Report(
-            title=f"{self.name} on {self.task.folder.name}",
+            title=f"{self.name}, trained on {self.task.folder.name}",
             facts=self.facts(),
             result=result,
             stopped=stopped,
@@ -252,7 +252,7 @@ class _Training:
         """Headings and pictures of the report."""
         from minivis import viz
 
-        yield "The training", viz.training_curves(history)
+        yield "The training", viz.training_curves(history, self.kind.metric)
         yield from self.kind.pictures(self.model, self.measured, self.batch.colours)
 
     def commands(self):

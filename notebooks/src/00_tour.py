@@ -670,14 +670,99 @@ passed = claims(
 # </details>
 
 # %% [markdown]
-# ## What to take away
+# ## Six questions
 #
-# - A picture is an array of numbers. Convolution compares each number with its neighbours; attention compares each
-#   patch with all others.
-# - The numbers of a network are learned, in small steps that make the loss smaller. The code for this fits on a page,
-#   and you can read it.
-# - `mv.load(name)` loads a trained network; `mv.laws.check(name, yours)` checks what you write; `minivis doctor`
-#   helps when the machine is the problem.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+
+# %% [markdown] tags=["question:brighter"]
+# **1. What would happen to the edges if the whole photo were brighter by 0.2?**
+#
+# <details><summary>Answer</summary>
+#
+# Nothing. The nine numbers of each filter sum to 0, so the same amount added to all nine pixels adds 0 to the result.
+#
+# ```python
+# brighter = mv.ops.conv2d((grey + 0.2)[None, None], both)[0]
+# assert np.allclose(brighter, changes, atol=1e-5)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:larger-patches"]
+# **2. What would happen to the words if the patches had 32 x 32 pixels instead of 16 x 16?**
+#
+# <details><summary>Answer</summary>
+#
+# There would be a quarter as many, 96 instead of 384, and each would be four times as long, 3072 numbers instead of 768. No number of the photo is lost.
+#
+# ```python
+# larger = mv.vision.patchify(photo[None], 32)[0]
+# assert larger.shape == (96, 3072) and larger.size == patches.size
+# ```
+# </details>
+
+# %% [markdown] tags=["question:no-sharpness"]
+# **3. What would the sky listen to if we set the sharpness to 0?**
+#
+# <details><summary>Answer</summary>
+#
+# To everything equally. All scores are 0 then, so each of the 384 weights is 1/384, and what is collected is the mean of the photo.
+#
+# ```python
+# even = mv.ops.attention_weights(0 * words, words)
+# assert np.allclose(even, 1 / 384)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:before-learning"]
+# **4. How many of the new digits does a network get right before its first step of learning?**
+#
+# <details><summary>Answer</summary>
+#
+# About one in ten: its numbers are random, so it guesses. After fifty steps it was right in most cases.
+#
+# ```python
+# with mv.no_grad():
+#     before = how_good(mv.models.CNN(widths=(16, 32), rng=1))["right"]
+# assert before < 0.3 < 0.8 < history["right"][-1]
+# ```
+# </details>
+
+# %% [markdown] tags=["question:threshold"]
+# **5. What would happen to DETR's boxes if we asked for a probability of 0.9 instead of 0.5?**
+#
+# <details><summary>Answer</summary>
+#
+# There would be fewer: the unsure ones go. Some of those were right, so we would miss more objects, and be wrong less often.
+#
+# ```python
+# count = lambda least: sum(len(mv.vision.detr_detections(*p, threshold=least)["labels"]) for p in zip(logits, boxes))
+# assert 0 < count(0.9) < count(0.5)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:shifted-scores"]
+# **6. What would softmax give if 100 were added to every score?**
+#
+# <details><summary>Answer</summary>
+#
+# The same weights. Numerator and denominator both grow by the factor $e^{100}$, which cancels. This is why we may subtract the largest score before we compute.
+#
+# ```python
+# scores = np.array([1.0, 2.0, 4.0])
+# assert np.allclose(my_softmax(scores + 100), my_softmax(scores))
+# ```
+# </details>
+
+# %% [markdown]
+# ## What you can do now
+#
+# - You can say what a picture is for a computer, an array of numbers, and what the two ideas of the course do with it:
+#   convolution compares each number with its neighbours, attention compares each patch with all others.
+# - You can train a small network: its numbers are learned in small steps that make the loss smaller, and the code for
+#   this fits on a page.
+# - You can use a trained network: `mv.load(name)` loads one that names a shape, frames objects or names every pixel.
+# - You can check what you write with `mv.laws.check(name, yours)`, read an error message, and ask `minivis doctor` when
+#   the machine is the problem.
 #
 # ## Where to go next
 #
@@ -707,8 +792,10 @@ passed = claims(
 # | [19 Mask2Former](19_mask2former.ipynb) | every pixel, with queries that look inside their own mask | 70 min |
 # | [20 SAM](20_sam.ipynb) | a click, a box or a phrase asks for a mask: on scenes, and on a photo of your own | 70 min |
 # | [21 Speed](21_speed.ipynb) | loops made hundreds of times as fast, and the bound of your machine | 45 min |
+# | [22 Published weights](22_published_weights.ipynb) | a checkpoint opened by hand, and what goes wrong when one setting differs | 45 min |
+# | [25 Your own pictures](25_your_own_pictures.ipynb) | your folder of pictures: a network trained on it, and a trained one taught new classes | 30 min |
 #
-# **To come**: 22 published weights · 23 more than one machine · 24 a gallery of the rest.
+# **To come**: 23 more than one machine · 24 a gallery of the rest.
 #
 # **When you are stuck**: read the last line of the error first. `help(mv.ops.conv2d)` shows what a function expects,
 # with an example. `mv.laws.check` finds the smallest input for which your code is wrong. `minivis doctor` looks at

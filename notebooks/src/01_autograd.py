@@ -1477,17 +1477,109 @@ passed = claims(
 # </details>
 
 # %% [markdown]
-# ## What to take away
+# ## Six questions
 #
-# - The chain rule multiplies along a path and adds over paths. Autograd does this as a program: remember, pull back,
-#   go backwards, each value once.
-# - An op is a forward pass and a vjp. The Jacobian is never built.
-# - Where a value is used several times its gradients add: shared values, broadcast biases, the rows of a batch.
-# - Check gradients with a random cotangent. A cotangent of ones accepts wrong gradients of everything that
-#   normalises.
-# - A product of many small slopes vanishes, one of many large slopes explodes. Shortcuts turn the product of slopes
-#   into a product of (1 + slope), so the gradient reaches the early layers.
-# - The engine walks from the youngest result to the oldest, frees what is used up, and never writes into a gradient
-#   that a vjp has returned.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+
+# %% [markdown] tags=["question:smaller-step"]
+# **1. What would happen to the error of a central difference if its step were $10^{-9}$ instead of $10^{-6}$?**
+#
+# <details><summary>Answer</summary>
+#
+# It would be larger, by a factor of more than 10. The error of the formula falls like $h^2$, but it is already tiny at $10^{-6}$. What is left is rounding, about $10^{-16}/h$, and that grows as the step shrinks.
+#
+# ```python
+# error = lambda h: abs((math.sin(1 + h) - math.sin(1 - h)) / (2 * h) - math.cos(1))
+# assert error(1e-9) > 10 * error(1e-6)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:equals"]
+# **2. What would the gradient of $x \cdot x$ at $x = 3$ be if `backward` had `=` in place of `+=`?**
+#
+# <details><summary>Answer</summary>
+#
+# 3 instead of 6. The product sends a slope of 3 to each of its two factors, and both factors are $x$. With `=` the second slope replaces the first.
+#
+# ```python
+# x = Value(3.0)
+# y = x * x
+# y.backward()
+# assert y.vjp(1.0) == (3.0, 3.0) and x.grad == 6.0
+# ```
+# </details>
+
+# %% [markdown] tags=["question:more-rows"]
+# **3. A bias of shape (3,) is added to 400 rows instead of 4. What happens to its gradient, if every cotangent is 1?**
+#
+# <details><summary>Answer</summary>
+#
+# It is a hundred times as large: each number of the bias is used 400 times, and the slopes of all uses add. Therefore losses are usually means over a batch and not sums.
+#
+# ```python
+# few, many = (unbroadcast(np.ones((rows, 3)), np.zeros(3)) for rows in (4, 400))
+# assert (many == 100 * few).all()
+# ```
+# </details>
+
+# %% [markdown] tags=["question:half-a-slope"]
+# **4. A row of twelve sigmoid neurons has weights of 2, and each is at its steepest. How much of the gradient of the last bias reaches the first?**
+#
+# <details><summary>Answer</summary>
+#
+# $(2/4)^{11}$, one part in 2048. Each of the eleven layers between them multiplies by $w/4 = 1/2$.
+#
+# ```python
+# found = bias_gradients(2.0)
+# assert np.isclose(found[0] / found[-1], 0.5**11)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:second-backward"]
+# **5. What happens if you call `backward` a second time on the same result?**
+#
+# <details><summary>Answer</summary>
+#
+# An error. The first call frees each vjp and its arrays as soon as it has used them, so there is nothing left to go back through. `retain_graph=True` in the first call keeps them.
+#
+# ```python
+# y = ops.tanh(mv.Tensor([1.0], requires_grad=True))
+# y.backward()
+# told = ""
+# try:
+#     y.backward()
+# except RuntimeError as error:
+#     told = str(error)
+# assert "retain_graph" in told
+# ```
+# </details>
+
+# %% [markdown] tags=["question:constant"]
+# **6. What is the gradient of `softmax(x).sum()`, and why is that a bad test of softmax?**
+#
+# <details><summary>Answer</summary>
+#
+# Zero, for every $x$: the weights always sum to 1. A backward pass that returns nothing but zeros would pass the test, and so would one that is twice too large.
+#
+# ```python
+# x = mv.Tensor([2.0, -1.0, 0.5], requires_grad=True)
+# ops.softmax(x).sum().backward()
+# assert np.allclose(x.grad, 0, atol=1e-6)
+# ```
+# </details>
+
+# %% [markdown]
+# ## What you can do now
+#
+# - You can measure a slope, and work one out: the chain rule multiplies along a path and adds over paths.
+# - You can write an autograd: remember, pull back, go backwards, each value once. Where a value is used several times
+#   its gradients add: shared values, broadcast biases, the rows of a batch.
+# - You can add an op to minivis: a forward pass and a vjp. The Jacobian is never built.
+# - You can check a gradient with a random cotangent, and you know why a cotangent of ones accepts wrong gradients of
+#   everything that normalises.
+# - You can say why a product of many small slopes vanishes and one of many large slopes explodes. Shortcuts turn the
+#   product of slopes into a product of (1 + slope), so the gradient reaches the early layers.
+# - You can read the engine: it walks from the youngest result to the oldest, frees what is used up, and never writes
+#   into a gradient that a vjp has returned.
 #
 # Next: [02. Convolution](02_convolution.ipynb), the op that made deep networks see.

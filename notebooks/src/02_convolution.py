@@ -1281,15 +1281,100 @@ passed = mv.laws.check("max_pool2d", max_pool2d).passed
 # </details>
 
 # %% [markdown]
-# ## What to take away
-# - A convolution is a dot product at every place: $y_i = \sum_u w_u x_{i+u}$. Deep learning does not reverse the
-#   filter. This matters only for filters made by hand, for weights from elsewhere, and for algebra.
-# - It is a sparse matrix with shared entries. Local and shared connections reduce 483 billion parameters to 1,792.
-# - Loops, windows and im2col compute the same; the matrix product is the fastest.
-# - It assumes locality and stationarity, which hold roughly for photos. It is equivariant to shifts, but with a
-#   stride only to some of them.
-# - Its backward pass is its transpose. Used as a layer, the transpose enlarges a map: add copies of the filter, and
-#   overlaps add up.
-# - It cannot let distant places interact in one layer, and it does not adapt to the image. Attention can do both.
+# ## Six questions
+#
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+
+# %% [markdown] tags=["question:longer-filter"]
+# **1. What would happen to the number of outputs if the filter of the first section had seven numbers instead of four?**
+#
+# <details><summary>Answer</summary>
+#
+# There would be four outputs instead of seven, since a filter of $k$ numbers fits at $L - k + 1$ places: $10 - 7 + 1 = 4$.
+#
+# ```python
+# longer = mv.ops.conv1d(np.zeros((1, 1, 10)), np.zeros((1, 1, 7)))
+# assert longer.shape[2] == 4
+# ```
+# </details>
+
+# %% [markdown] tags=["question:dilated"]
+# **2. A $3 \times 3$ filter gets a dilation of 2. Which padding keeps the size of the image now, and why not 1?**
+#
+# <details><summary>Answer</summary>
+#
+# A padding of 2. The filter has still nine weights, but it spans $2 \cdot (3 - 1) + 1 = 5$ pixels, so on each side two of them lie outside. With a padding of 1 the output loses two pixels along each axis.
+#
+# ```python
+# one, two = (mv.ops.conv2d(np.ones((1, 1, 9, 9)), np.ones((1, 1, 3, 3)), padding=p, dilation=2) for p in (1, 2))
+# assert two.shape[2:] == (9, 9) and one.shape[2:] == (7, 7)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:shuffled-pixels"]
+# **3. What would happen to what a convolution finds, and to what a fully connected layer can find, if the pixels of all images were shuffled in one fixed way?**
+#
+# <details><summary>Answer</summary>
+#
+# The fully connected layer loses nothing: shuffle its weights in the same way and it gives the same answer. A convolution loses what it relies on: near pixels are no longer alike, and no filter of $3 \times 3$ can undo the shuffling.
+#
+# ```python
+# order = rng.permutation(64)
+# image_row, dense_row = rng.standard_normal((2, 64))
+# assert np.isclose(dense_row[order] @ image_row[order], dense_row @ image_row)
+# assert abs(correlation(shuffled, 1)) < 0.05 < 0.9 < correlation(flower, 1)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:brightness"]
+# **4. What does a filter whose weights sum to 0 give where the image is flat, and what does a filter whose weights sum to 1 give there?**
+#
+# <details><summary>Answer</summary>
+#
+# The first gives 0, whatever the brightness; the second gives the brightness itself. So edge filters sum to 0, and blur and sharpen sum to 1.
+#
+# ```python
+# flat = mv.ops.conv2d(np.full((1, 1, 5, 5), 0.7, np.float32), bank)[0]
+# assert np.allclose(flat[:2], 0.7, atol=1e-6) and np.allclose(flat[2:], 0, atol=1e-6)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:odd-shift"]
+# **5. The input moves by one pixel. What happens to the output of a convolution with stride 2?**
+#
+# <details><summary>Answer</summary>
+#
+# It does not just move: half an output pixel is not possible, so other windows are read and the numbers change. If the input moves by two pixels, the output moves by one.
+#
+# ```python
+# assert mismatch(2, stride=2) < 1e-5 < 0.1 < mismatch(1, stride=2)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:pool-early"]
+# **6. What happens to the receptive field of a stack if its pooling comes before its convolutions instead of behind them?**
+#
+# <details><summary>Answer</summary>
+#
+# It grows. A stride of 2 doubles the steps of all layers above it. With one pooling and two convolutions of $3 \times 3$ it is 10 pixels wide if the pooling comes first, and 6 if it comes last.
+#
+# ```python
+# assert formula([pool, conv, conv]) == 10 and formula([conv, conv, pool]) == 6
+# ```
+# </details>
+
+# %% [markdown]
+# ## What you can do now
+#
+# - You can compute a convolution by hand, a dot product at every place, $y_i = \sum_u w_u x_{i+u}$. Deep learning does
+#   not reverse the filter. This matters only for filters made by hand, for weights from elsewhere, and for algebra.
+# - You can write it with loops, with windows and as one matrix product, and say why the last is the fastest. It is a
+#   sparse matrix with shared entries: this reduces 483 billion parameters to 1,792.
+# - You can give the size of the output for any kernel, stride, padding and dilation, and the receptive field of a stack.
+# - You can say what it assumes, locality and stationarity, which hold roughly for photos. It is equivariant to shifts,
+#   but with a stride only to some of them.
+# - You can run it backwards: its backward pass is its transpose. Used as a layer, the transpose enlarges a map.
+# - You can say what it cannot do: distant places do not interact in one layer, and it does not adapt to the image.
+#   Attention can do both.
 #
 # Next: [03. From LeNet to ResNet](03_lenet_to_resnet.ipynb), where convolutions become deep.

@@ -362,7 +362,7 @@ viz.dots(
 #
 # # Patches
 #
-# ## Why not 15 % of a picture?
+# ## Why not 15 percent of a picture?
 #
 # Hide 15 % of the patches of a picture, and each hidden patch has visible neighbours that nearly tell what it shows.
 # Words are different: each is a choice, and neighbours tell only its kind. Pictures are *redundant*. So a masked

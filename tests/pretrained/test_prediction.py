@@ -17,9 +17,9 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 import minivis as mv
-from minivis import cli, viz
+from minivis import cli, recipes, viz
 from minivis.data import shapes
-from minivis.models import DETR, ViT
+from minivis.models import DETR
 from minivis.pretrained import from_pretrained, own, postprocess, prediction
 
 PUBLISHED = Path(__file__).parent.parent / "parity" / "published"
@@ -312,30 +312,34 @@ def test_a_digit_on_paper_is_read(tmp_path, capsys):
     assert right >= 19
 
 
-@pytest.fixture
-def trained(tmp_path):
-    """A folder as `minivis train detr-shapes` leaves it, but that it has learnt nothing."""
-    folder = tmp_path / "run"
-    mv.save(ViT(64, 16, 16, 1, 2, num_classes=6, rng=1), folder)
-    (folder / "metrics.json").write_text(json.dumps({"recipe": "vit-shapes"}))
-    return folder
-
-
-def test_a_training_of_ones_own_knows_its_classes_by_its_recipe(trained, photo, tmp_path):
-    model = prediction.load(trained)
-    assert list(model.labels.values()) == list(shapes.THINGS) and all(model.things)
+def test_a_training_of_ones_own_knows_its_classes(photo, tmp_path, monkeypatch):
+    """A finished training has its notes; one of an earlier version, without any, gets those of its recipe."""
     scene = shapes.scene(seed=3)
-    np.testing.assert_allclose(model.preprocess(scene.image)[0], scene.image, atol=0.5 / 255)
-    (trained / "metrics.json").write_text(json.dumps({"recipe": "vit-stamps"}))
-    with pytest.raises(ValueError, match="it is not known what its pictures look like"):
-        prediction.load(trained)
+    monkeypatch.setattr(
+        recipes._recipe("swin-shapes"), "run", lambda out, **_: mv.save(mv.load("swin-shapes"), out)
+    )
+    recipes.run("swin-shapes", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["labels"] == list(shapes.THINGS) and config["preprocess"] == {"size": [64, 64]}
+    bare = {name: config[name] for name in ("model", "arguments")}
+    (tmp_path / "metrics.json").write_text(json.dumps({"recipe": "swin-shapes"}))
+    for told in (config, bare):
+        (tmp_path / "config.json").write_text(json.dumps(told))
+        model = prediction.load(tmp_path)
+        assert list(model.labels.values()) == list(shapes.THINGS) and all(model.things)
+        np.testing.assert_allclose(model.preprocess(scene.image)[0], scene.image, atol=0.5 / 255)
+    (tmp_path / "metrics.json").unlink()
+    with pytest.raises(ValueError, match="does not know what its pictures look like: set model.preprocess ="):
+        prediction.load(tmp_path)
 
 
 def test_a_detector_of_ours_draws_boxes(photo):
     model = DETR(
         Backbone(), 6, queries=5, width=16, heads=2, encoder_depth=1, decoder_depth=1, mlp_width=16
     ).eval()
-    own._shapes(model)
+    model.labels, model.preprocess = (
+        getattr(mv.load("detr-shapes"), name) for name in ("labels", "preprocess")
+    )
     image = shapes.scene(seed=1).image
     lines, figure = prediction.describe(model, model(model.preprocess(image)), image, threshold=0.0)
     assert lines[0] == "5 objects with a score above 0" and " from (" in lines[1]
