@@ -187,7 +187,7 @@ def _trained(kind, names, model, source, size, rng):
     entry = next(iter(fits.values()))
     large = sum(p.size for p in made.parameters()) > LARGE
     origin = f"the weights of {source}; new: {some(made.new_weights, 4)}"
-    return Start(made, origin, 5e-5 if large else entry.rate / 2)
+    return Start(made, origin, 5e-5 if large else entry.rate)
 
 
 def _sized(preprocess, size):
