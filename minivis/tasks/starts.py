@@ -177,7 +177,7 @@ def _trained(kind, names, model, source, size, rng):
         wanted = model or " or ".join(name for name, entry in MODELS.items() if entry.kind == kind)
         raise ValueError(f"train: {source} is a {type(found).__name__}, and {wanted} is needed")
     preprocess = found.preprocess
-    if not isinstance(preprocess, Preprocess):
+    if not isinstance(preprocess, Preprocess) or found.config.get("channels", 3) != 3:
         raise ValueError(
             f"train: {source} does not read photos in colour: begin with another checkpoint, or with {SCRATCH}"
         )
