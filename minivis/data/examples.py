@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from minivis.data.label_maps import IGNORED
-from minivis.data.shapes import BLOCK, STUFF, THINGS, scene
+from minivis.data.shapes import BLOCK, CLASSES, STUFF, THINGS, scene
 from minivis.files import pack_json, write_files
 from minivis.vision import rle_encode
 
@@ -17,7 +17,7 @@ __all__ = ["write_coco", "write_image_folder", "write_mask_folder"]
 
 SIDES = (72, 128)  # pixels: the shortest and the longest side of a picture
 FIRST = 3 * BLOCK  # the first scene: none that a model of the package was trained or measured on
-KINDS = ("circle", "cross", "ring", "star")  # the classes of the image folder
+PLACES = {"beach": "sand", "lake": "water", "meadow": "grass"}  # the classes of the image folder, and the ground of each
 # The categories of the COCO folder: id, name, and the shapes that belong to it. Real lists have gaps between their ids too.
 CATEGORIES = {
     1: ("round", ("circle", "ring")),
@@ -29,10 +29,11 @@ PIXEL_CLASSES = (*STUFF, "object")
 
 
 def write_image_folder(folder, seed=0, count=240):
-    """Write a folder of pictures sorted into classes: FOLDER/circle/000.jpg, FOLDER/star/001.png ...
+    """Write a folder of pictures sorted into classes: FOLDER/beach/000.png, FOLDER/lake/001.jpg ...
 
-    The class is the shape of the largest object; smaller ones lie beside it. Pictures have different sizes, and half of
-    them are JPEG, half PNG.
+    The class is the ground that covers most of the picture: sand is a beach, water a lake, grass a meadow. Other grounds and
+    some objects are beside it, so that not every picture is easy. Pictures have different sizes, and half of them are JPEG, half
+    PNG.
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ def write_image_folder(folder, seed=0, count=240):
     seed : int, default 0
         Another seed draws other pictures.
     count : int, default 240
-        Number of pictures, at least one for each of the four classes.
+        Number of pictures, at least one for each of the three classes.
 
     Returns
     -------
@@ -51,25 +52,27 @@ def write_image_folder(folder, seed=0, count=240):
     Raises
     ------
     ValueError
-        If `count` is below 4.
+        If `count` is below 3.
 
     Examples
     --------
     >>> import tempfile
     >>> from minivis.data import ImageFolder
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     ImageFolder(write_image_folder(folder, count=8)).names
-    ('circle', 'cross', 'ring', 'star')
+    ...     ImageFolder(write_image_folder(folder, count=6)).names
+    ('beach', 'lake', 'meadow')
     """
-    _check_count("write_image_folder", count, len(KINDS))
-    left = {kind: count // len(KINDS) + (place < count % len(KINDS)) for place, kind in enumerate(KINDS)}
+    _check_count("write_image_folder", count, len(PLACES))
+    left = {place: count // len(PLACES) + (i < count % len(PLACES)) for i, place in enumerate(PLACES)}
+    place_of = {CLASSES.index(ground): place for place, ground in PLACES.items()}
     files = {}
     for drawn in _scenes(seed, most_objects=3):
-        kind = THINGS[drawn.label]
-        if left.get(kind):
-            left[kind] -= 1
+        pixels = {place: (drawn.semantic == ground).sum() for ground, place in place_of.items()}
+        place = max(pixels, key=pixels.get)
+        if left[place]:
+            left[place] -= 1
             suffix = "jpg" if len(files) % 2 else "png"
-            files[f"{kind}/{len(files):03}.{suffix}"] = _packed(_bytes_of(drawn.image), suffix)
+            files[f"{place}/{len(files):03}.{suffix}"] = _packed(_bytes_of(drawn.image), suffix)
         if len(files) == count:
             return _write(folder, files)
 

@@ -25,7 +25,7 @@ __all__ = ["train"]
 
 KINDS = {"classes": Classes, "boxes": Boxes, "masks": Masks}
 OPTIONS, SPLIT, METRICS, REPORT = "task.json", "split.json", "metrics.json", "report.html"
-STEPS = 600  # updates that small data get, if nothing else is asked for
+STEPS = 400  # updates that small data get, if nothing else is asked for
 MOST_EPOCHS = 100
 ROWS = 20  # measurements during a training, about
 
@@ -50,7 +50,7 @@ def train(
         of a training or a published folder. "scratch" begins with random weights. Default: a checkpoint of minivis for swin,
         detr, faster-rcnn and segmenter, random weights for the others.
     epochs : int, optional
-        How often each picture is seen; default: as many as make 600 updates, from 5 to 100.
+        How often each picture is seen; default: as many as make 400 updates, from 5 to 100.
     size : int, optional
         Pixels of the sides of a picture, a multiple of 16; default: those of the checkpoint, or 64.
     batch : int, optional
