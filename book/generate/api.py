@@ -33,6 +33,7 @@ PARTS = {
     "data.pipes": "Pictures of pipes",
     "data.images": "Picture files",
     "data.transforms": "Random changes of pictures",
+    "data.paired": "Random changes of pictures and their targets",
     "data.multi_crop": "Several views of a picture",
     "data.geometry": "Moving pixels",
     "data.color": "Colours",

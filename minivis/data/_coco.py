@@ -10,6 +10,7 @@ from pathlib import Path
 
 from minivis.data._decode import MOST_PIXELS
 from minivis.data._files import inside, read_json
+from minivis.data.geometry import resized_size
 from minivis.listed import identity, objects, text, told, whole
 
 MOST_MASK_BYTES = 2**30  # for the masks of one photo, with one byte for each pixel of each mask
@@ -94,15 +95,18 @@ class CocoList:
         self._gone.add(number)
         del self.photos[number]
 
-    def check_masks(self, counts):
+    def check_masks(self, counts, size=None):
         """Leave out images whose masks would be too large for one array; `counts` has the number of objects by image id."""
         for photo in list(self.photos.values()):
-            needed = counts[photo.id] * photo.height * photo.width
+            height, width = photo.height, photo.width
+            if size is not None:
+                height, width = resized_size(size, height, width)
+            needed = counts[photo.id] * height * width
             if needed > MOST_MASK_BYTES:
                 self.leave_out_photo(
                     photo.id,
-                    f"image {told(photo.id)} has {counts[photo.id]} objects of {photo.height} x {photo.width} pixels: "
-                    f"their masks would take {needed} bytes, more than {MOST_MASK_BYTES}; masks=False does without",
+                    f"image {told(photo.id)} has {counts[photo.id]} objects of {height} x {width} pixels: "
+                    f"their masks would take {needed} bytes, more than {MOST_MASK_BYTES}; masks=False does without, and a size makes them smaller",
                 )
 
     def photo_of(self, what, entry):

@@ -7,7 +7,8 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+import numpy as np
+from PIL import Image, UnidentifiedImageError
 
 from minivis.data._files import read_bytes
 
@@ -29,15 +30,20 @@ BROKEN = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, Ar
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A decoded file: the picture as it is stored, and rotated by the camera's EXIF note; often the same.
+    """A decoded file: the picture as it is stored, its size (height, width), and how the camera was held.
 
-    A JPEG may be decoded at a fraction of its size; the two sizes are those of the whole picture, (height, width).
+    A JPEG may be decoded at a fraction of its size; ``size`` is that of the whole picture.
     """
 
-    stored: Image.Image
-    upright: Image.Image
-    stored_size: tuple
-    upright_size: tuple
+    image: Image.Image
+    size: tuple
+    orientation: int  # EXIF's number; 1 is upright
+    fraction: int = 1  # the whole picture's size by that of ``image``: 1, 2, 4 or 8
+
+    @property
+    def upright_size(self):
+        """The size of the whole picture, the right way up."""
+        return self.size[::-1] if self.orientation in SIDEWAYS else self.size
 
 
 def open_image(name, path, most_pixels=MOST_PIXELS, check=None, shortest=None):
@@ -63,8 +69,7 @@ def read_size(name, path):
     """Height and width of a picture the right way up, from the beginning of its file."""
 
     def size(image):
-        turned = _orientation(image) in SIDEWAYS
-        return (image.width, image.height) if turned else (image.height, image.width)
+        return Decoded(image, (image.height, image.width), _orientation(image)).upright_size
 
     return _with_opened(name, path, MOST_PIXELS, None, size)
 
@@ -106,17 +111,24 @@ def is_wide(image):
 def _decoded(image, shortest):
     """Decode the pixels of an opened file; a damaged EXIF note is ignored."""
     size = image.height, image.width
+    drafted = None
     _scale_transparency(image)
     if shortest and min(size) >= 2 * shortest and image.format == "JPEG":
         # JPEG stores blocks of 8 x 8 pixels as waves; without the fastest waves a block has fewer pixels
-        image.draft(None, (shortest, shortest))
+        drafted = image.draft(None, (shortest, shortest))
     image.load()
-    stored = image.copy()
-    orientation = _orientation(image)
-    if orientation == 1:
-        return Decoded(stored, stored, size, size)
-    upright = ImageOps.exif_transpose(image)
-    return Decoded(stored, upright, size, size[::-1] if orientation in SIDEWAYS else size)
+    return Decoded(image, size, _orientation(image), round(size[1] / drafted[1][2]) if drafted else 1)
+
+
+def oriented(pixels, orientation):
+    """Pixels (..., H, W) of a stored picture, turned the right way up by EXIF's number."""
+    if orientation in SIDEWAYS:
+        pixels = pixels.swapaxes(-2, -1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[..., ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[..., ::-1, :]
+    return np.ascontiguousarray(pixels)
 
 
 def _orientation(image):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minivis.data._polygons import polygon_mask
+from minivis.data._sized import nearest
 from minivis.listed import told
 from minivis.vision.run_lengths import checked_lengths
 
@@ -16,10 +17,11 @@ class Polygons:
 
     parts: list  # of (n, 2) arrays, x and y in pixels
 
-    def fill(self, mask):
-        """Draw into a mask (H, W) of False."""
+    def fill(self, mask, height, width):
+        """Draw into a mask of False, for a photo of height x width pixels that is shown at the size of the mask."""
+        scale = mask.shape[1] / width, mask.shape[0] / height
         for corners in self.parts:
-            mask |= polygon_mask(corners, *mask.shape)
+            mask |= polygon_mask(corners * scale, *mask.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +30,11 @@ class Runs:
 
     lengths: np.ndarray  # (R,) int32; background and object in turn
 
-    def fill(self, mask):
-        """Draw into a mask (H, W) of False."""
+    def fill(self, mask, height, width):
+        """Draw into a mask of False, for a photo of height x width pixels that is shown at the size of the mask."""
         pixels = np.repeat(np.arange(len(self.lengths)) % 2 == 1, self.lengths)
-        mask[:] = pixels.reshape(mask.shape, order="F")
+        pixels = pixels.reshape(height, width, order="F")
+        mask[:] = pixels if mask.shape == pixels.shape else nearest(pixels, *mask.shape)
 
 
 def read_drawing(what, drawn, height, width, wrong):

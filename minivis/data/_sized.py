@@ -3,16 +3,15 @@ Not here: the list (_coco.py), resizing of batches (geometry.py)."""
 
 import numpy as np
 
-from minivis.data._decode import is_wide, open_image
-from minivis.data.geometry import resize, resized_size
-from minivis.data.images import as_floats
+from minivis.data._decode import SIDEWAYS, is_wide, open_image, oriented
+from minivis.data.geometry import FILTERS, resize_part, resized_size
+from minivis.data.images import as_floats, reduction
 
 
 def read_fitted(name, path, size):
     """A picture (3, H, W), resized; for one number as size, the square in the middle."""
     decoded = open_image(name, path, shortest=_least(size))
-    image = as_floats(name, path, decoded.upright, _least(size))
-    return middle(_resized(image, size, decoded.upright_size), size)
+    return middle(_resized(name, path, decoded, decoded.orientation, size), size)
 
 
 def read_listed(name, photo, upright, size=None, said="the list says"):
@@ -29,11 +28,14 @@ def read_listed(name, photo, upright, size=None, said="the list says"):
         return None
 
     decoded = open_image(name, photo.path, check=other_size, shortest=_least(size))
-    ways = [(decoded.stored, decoded.stored_size), (decoded.upright, decoded.upright_size)]
-    for image, found in reversed(ways) if upright else ways:
-        if found == listed:
-            return _resized(as_floats(name, photo.path, image, _least(size)), size, listed)
-    raise ValueError(f"{name}: {photo.path} {_sizes(decoded.stored_size, listed, said)}")
+    fitting = [
+        orientation
+        for orientation, found in ((1, decoded.size), (decoded.orientation, decoded.upright_size))
+        if found == listed
+    ]
+    if not fitting:
+        raise ValueError(f"{name}: {photo.path} {_sizes(decoded.size, listed, said)}")
+    return _resized(name, photo.path, decoded, fitting[-1 if upright else 0], size)
 
 
 def open_map(name, path, photo):
@@ -50,7 +52,7 @@ def open_map(name, path, photo):
             )
         return None
 
-    return open_image(name, path, check=unfit).stored.convert("RGB")
+    return open_image(name, path, check=unfit).image.convert("RGB")
 
 
 def nearest(maps, height, width):
@@ -77,9 +79,17 @@ def _least(size):
     return None if size is None else 2 * int(np.max(size))
 
 
-def _resized(image, size, full):
-    """A picture (3, H, W) that may have been reduced, resized as the whole picture of size `full` would be."""
-    return image if size is None else resize(image[None], resized_size(size, *full))[0]
+def _resized(name, path, decoded, orientation, size):
+    """A decoded picture (3, H, W), resized as the whole picture would be, and turned."""
+    pixels = as_floats(name, path, decoded.image, _least(size))  # (3, H/f, W/f)
+    if size is not None:
+        turned = orientation in SIDEWAYS
+        new = resized_size(size, *(decoded.size[::-1] if turned else decoded.size))
+        # What is left at the right and lower edge of the squares that were averaged has a pixel too, but counts less.
+        factor = decoded.fraction * reduction(decoded.image, _least(size))
+        box = (0, 0, decoded.size[1] / factor, decoded.size[0] / factor)
+        pixels = resize_part(pixels[None], new[::-1] if turned else new, FILTERS["bilinear"], box)[0]
+    return oriented(pixels, orientation)
 
 
 def _sizes(found, listed, said):

@@ -51,6 +51,9 @@ class CocoDetection:
     upright : bool, default True
         Whether boxes refer to photos as they are shown (True) or as they are stored. It matters only for photos that the
         camera marked as rotated and whose size in the list fits both: square, mirrored or upside-down ones.
+    size : int or (int, int), optional
+        Pixels. One number: the shorter side of a photo is resized to it, and the longer side keeps the proportions. Two:
+        height and width to resize to. By default each photo keeps its own size.
 
     Attributes
     ----------
@@ -86,7 +89,9 @@ class CocoDetection:
     ``dataset[i]`` is (image, target). The image is (3, H, W) float32 in [0, 1]; the target is a dict with ``labels``
     (T,) int64, ``boxes`` (T, 4) float32 normalised cxcywh, ``masks`` (T, H, W) bool, ``iscrowd`` (T,) bool, ``area``
     (T,) float64 square pixels from the file, and ``image_id``. A photo is decoded only when it is requested; broken
-    bytes or another size than in the list raise an error then.
+    bytes or another size than in the list raise an error then. With `size`, large photos are reduced while they are
+    decoded, polygons are filled at the new size, and run lengths are resized by taking the nearest pixel; ``area`` stays
+    that of the photo in its own size, by which COCO sorts objects into small, medium and large ones.
 
     References
     ----------
@@ -101,9 +106,10 @@ class CocoDetection:
     """
 
     def __init__(
-        self, images, annotations, masks=True, crowds=False, invalid="error", sample=None, upright=True
-    ):
+        self, images, annotations, masks=True, crowds=False, invalid="error", sample=None, upright=True, size=None
+    ):  # fmt: skip
         listed = CocoList("CocoDetection", annotations, images, invalid)
+        self.size = size
         self.masks = masks
         self.sample = sample or _pair
         self.upright = upright
@@ -121,7 +127,7 @@ class CocoDetection:
             for why in wrong:
                 listed.leave_out(why)
         if masks:
-            listed.check_masks({image: len(things) for image, things in self._objects.items()})
+            listed.check_masks({image: len(things) for image, things in self._objects.items()}, size)
         _keep_photos(self, listed)
 
     def _read(self, listed, what, entry, photo, crowd, wrong):
@@ -143,7 +149,7 @@ class CocoDetection:
     def __getitem__(self, i):
         photo = self._photos[self.image_ids[position("CocoDetection", i, len(self))]]
         # First, before masks are allocated: it checks the size that the list claims.
-        image = read_listed("CocoDetection", photo, self.upright)
+        image = read_listed("CocoDetection", photo, self.upright, self.size)
         objects = self._objects[photo.id]
         target = {
             "labels": np.array([thing.label for thing in objects], np.int64),
@@ -155,10 +161,11 @@ class CocoDetection:
         x0, y0, x1, y1 = np.array([thing.box for thing in objects], float).reshape(-1, 4).T
         own = (x1 - x0) * (y1 - y0)  # used if the file has no area
         if self.masks:
-            target["masks"] = np.zeros((len(objects), photo.height, photo.width), bool)
+            target["masks"] = np.zeros((len(objects), *image.shape[1:]), bool)
             for thing, mask in zip(objects, target["masks"], strict=True):
-                thing.drawn.fill(mask)
-            own = target["masks"].sum(axis=(1, 2))
+                thing.drawn.fill(mask, photo.height, photo.width)
+            shown = image.shape[1] * image.shape[2]
+            own = target["masks"].sum(axis=(1, 2)) * (photo.height * photo.width / shown)
         target["area"] = np.where(np.isnan(target["area"]), own, target["area"])
         return self.sample(image, target)
 

@@ -62,11 +62,16 @@ def resize(images, size, mode="bilinear"):
         raise ValueError(f"resize: images has no pixels (images: {images.shape})")
     if mode not in FILTERS:
         raise ValueError(f"resize: mode must be one of {', '.join(map(repr, FILTERS))}, got {mode!r}")
-    height, width = resized_size(size, H, W)
-    out = np.empty((B * C, height, width), images.dtype)
+    return resize_part(images, resized_size(size, H, W), FILTERS[mode])
+
+
+def resize_part(images, size, resample, box=None):
+    """Resize the part of pictures inside a box (x0, y0, x1, y1), in pixels and fractions of them; without one, everything."""
+    B, C, H, W = images.shape
+    out = np.empty((B * C, *size), images.dtype)
     for plane, target in zip(images.reshape(B * C, H, W), out, strict=True):
-        target[:] = Image.fromarray(plane.astype(np.float32)).resize((width, height), FILTERS[mode])
-    return out.reshape(B, C, height, width)
+        target[:] = Image.fromarray(plane.astype(np.float32)).resize(size[::-1], resample, box)
+    return out.reshape(B, C, *size)
 
 
 def resized_size(size, height, width):

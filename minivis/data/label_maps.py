@@ -147,7 +147,7 @@ def _masks_of(paths, folder):
 
 def _read_labels(path):
     """The class of each pixel of a mask file, (H, W) uint8, as it is stored."""
-    stored = open_image("MaskFolder", path).stored
+    stored = open_image("MaskFolder", path).image
     if stored.mode == "1":
         stored = stored.convert("L").point(lambda v: v // 255)  # Pillow makes 255 of 1
     labels = np.asarray(stored)

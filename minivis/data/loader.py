@@ -87,6 +87,9 @@ class DataLoader:
         `minivis.data.transforms`. Each batch has its own `rng`.
     collate : callable, optional
         ``collate(list of samples) -> tuple``, for a data set that is not arrays; `stack` by default.
+    augment : callable, optional
+        ``augment(image, target, rng) -> (image, target)``, applied to every sample before `collate`, such as those in
+        `minivis.data.paired`. It draws from the batch's `rng`, before `transform` does.
     workers : int
         Processes that make batches ahead of time, for samples that take long to make, such as drawn scenes. The
         batches do not depend on their number; 0, the default, makes them in this process. The data set is sent to
@@ -99,7 +102,7 @@ class DataLoader:
         `drop_last` leaves no batch.
     TypeError
         If `dataset` is none of the three kinds, `batch_size` is not an integer, `rng` is not a Generator, or
-        `transform` or `collate` is not a function; and, when a loop begins, if one of them cannot be sent to the
+        `transform`, `collate` or `augment` is not a function; and, when a loop begins, if one of them cannot be sent to the
         `workers`.
 
     Notes
@@ -124,16 +127,16 @@ class DataLoader:
         transform=None,
         collate=stack,
         workers=0,
+        augment=None,
     ):
         self.dataset = _as_dataset(dataset)
         self.samples = len(self.dataset[0]) if isinstance(self.dataset, tuple) else len(self.dataset)
         self.batch_size = _as_index("batch_size", batch_size)
         self.shuffle, self.drop_last = bool(shuffle), bool(drop_last)
-        self.transform, self.collate = transform, collate
-        if not callable(collate) or not (transform is None or callable(transform)):
-            raise TypeError(
-                f"DataLoader: transform and collate must be functions, got {transform!r:.60} and {collate!r:.60}"
-            )
+        self.transform, self.collate, self.augment = transform, collate, augment
+        for name, function in (("transform", transform), ("collate", collate), ("augment", augment)):
+            if not (callable(function) or (function is None and name != "collate")):
+                raise TypeError(f"DataLoader: {name} must be a function, got {function!r:.60}")
         rng = np.random.default_rng(0) if rng is None else rng
         if not isinstance(rng, np.random.Generator):
             raise TypeError(
@@ -283,7 +286,7 @@ class DataLoader:
     def _task(self, epoch, index, order):
         """Everything that a batch depends on."""
         chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
-        return self.dataset, self.collate, self.transform, chosen, self._rng(epoch, index)
+        return self.dataset, self.augment, self.collate, self.transform, chosen, self._rng(epoch, index)
 
     def _made_ahead(self, tasks):
         """The batches of tasks, in order, each made by a worker process while earlier ones are in use."""
@@ -291,11 +294,11 @@ class DataLoader:
             self.workers,
             multiprocessing.get_context("spawn"),  # a fork would copy the locks of running threads
             initializer=_begin_worker,
-            initargs=(self.dataset, self.collate, self.transform),
+            initargs=(self.dataset, self.augment, self.collate, self.transform),
         )
         waiting = collections.deque()
         try:
-            for _, _, _, chosen, rng in tasks:
+            for *_, chosen, rng in tasks:
                 waiting.append(self._sent(pool, chosen, rng))
                 if len(waiting) > 2 * self.workers:
                     yield waiting.popleft().result()
@@ -316,7 +319,7 @@ class DataLoader:
         try:
             return pool.submit(_make_in_worker, chosen, rng)
         except Exception:
-            for name in ("collate", "transform", "dataset"):
+            for name in ("augment", "collate", "transform", "dataset"):
                 try:
                     ForkingPickler.dumps(getattr(self, name))
                 except Exception as error:
@@ -327,16 +330,18 @@ class DataLoader:
             raise
 
 
-def _make(dataset, collate, transform, chosen, rng):
+def _make(dataset, augment, collate, transform, chosen, rng):
     """Make one batch."""
-    if isinstance(dataset, tuple):
+    if isinstance(dataset, tuple) and augment is None:
         batch = tuple(array[chosen] for array in dataset)
     else:
-        batch = tuple(collate([dataset[int(i)] for i in chosen]))
+        several = isinstance(dataset, tuple)
+        samples = [tuple(array[i] for array in dataset) if several else dataset[int(i)] for i in chosen]
+        batch = tuple(collate(samples if augment is None else [augment(*sample, rng) for sample in samples]))
     return batch if transform is None else (transform(batch[0], rng), *batch[1:])
 
 
-_worker = ()  # in a worker process: data set, collate, transform
+_worker = ()  # in a worker process: data set, augment, collate, transform
 
 
 def _begin_worker(*what):

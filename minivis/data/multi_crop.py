@@ -88,7 +88,7 @@ class RandomResizedCrop:
             raise ValueError(f"RandomResizedCrop: images has no pixels (images: {images.shape})")
         height, width = pair("RandomResizedCrop", "size", self.size)
         out = np.empty((B, C, height, width), images.dtype)
-        boxes = np.array([self._box(H, W, rng) for _ in range(B)]).reshape(B, 4)
+        boxes = np.array([self.box(H, W, rng) for _ in range(B)]).reshape(B, 4)
         for image, (left, top, right, bottom), target in zip(images, boxes, out, strict=True):
             piece = image[:, top:bottom, left:right]
             for plane, to in zip(piece.astype(np.float32), target, strict=True):
@@ -96,7 +96,7 @@ class RandomResizedCrop:
                 to[:] = np.clip(resized, image.min(), image.max())  # a cubic filter overshoots
         return out, boxes
 
-    def _box(self, height, width, rng):
+    def box(self, height, width, rng):
         """A random piece of a picture: left, top, right, bottom."""
         low, high = np.log(self.ratio)
         for _ in range(10):

@@ -1,5 +1,5 @@
 """Changes to a batch of pictures: fixed ones that fit it to a network, and random ones (augmentation).
-Not here: moving pixels (geometry.py), changing colours (color.py), or changing a picture's boxes and masks."""
+Not here: moving pixels (geometry.py), changing colours (color.py), or moving a picture's boxes and masks along (paired.py)."""
 
 from dataclasses import dataclass
 

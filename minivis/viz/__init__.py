@@ -10,6 +10,7 @@ from minivis.viz.charts import *
 from minivis.viz.classes import *
 from minivis.viz.clicks import *
 from minivis.viz.computation_graph import *
+from minivis.viz.confusion import *
 from minivis.viz.depth import *
 from minivis.viz.detection import *
 from minivis.viz.detection_road import *
