@@ -138,6 +138,13 @@ def _add_train(command):
         ("patience", 1, "stop when so many measurements in a row were no better"),
     ]:
         own.add_argument(f"--{option}", type=_at_least(least), metavar="N", help=does)
+    own.add_argument(
+        "--no-flip",
+        dest="flip",
+        action="store_const",
+        const=False,
+        help="never mirror pictures in training: for letters, left and right hands ...",
+    )
     own.add_argument("--lr", type=_positive, metavar="X", help="learning rate")
     own.add_argument(
         "--share", type=_positive, metavar="X", help="part of the pictures kept for measuring (default: 0.2)"
@@ -182,16 +189,26 @@ def _add_fetch(command):
 def _add_predict(command):
     predict = command(
         "predict",
-        "run a model on a photo; print and draw classes, boxes or masks",
+        "run a model on photos; print and draw classes, boxes or masks",
         _predict,
-        "Without MODEL: list the small models that come with minivis.",
+        "Without MODEL: list the small models that come with minivis. A broken photo among several is passed over; the exit "
+        "code is then 1.",
     )
     predict.add_argument(
         "model", nargs="?", metavar="MODEL", help="folder of a published or trained checkpoint, or a name"
     )
-    predict.add_argument("photo", nargs="?", metavar="PHOTO", help="a picture file: JPEG, PNG, ...")
     predict.add_argument(
-        "--out", type=Path, metavar="FILE", help="the picture to write (default: PHOTO-predicted.png)"
+        "photos",
+        nargs="*",
+        type=Path,
+        metavar="PHOTO",
+        help="picture files (JPEG, PNG, ...), or folders of them",
+    )
+    predict.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the picture to write (default: PHOTO-predicted.png); for several photos a folder (default: predictions)",
     )
     predict.add_argument(
         "--threshold",
@@ -314,7 +331,7 @@ def _check(options):
     return check_file(options.name, options.target)
 
 
-OWN = ("data", "model", "source", "epochs", "size", "batch", "lr", "patience", "share")
+OWN = ("data", "model", "source", "epochs", "size", "batch", "lr", "patience", "share", "flip")
 
 
 def _train(options):
@@ -330,7 +347,7 @@ def _train(options):
         return 0
     if wrong := [name for name, value in own.items() if value is not None]:
         raise ValueError(
-            f"train: --{wrong[0].replace('source', 'from')} is for your own pictures: say --data FOLDER, no NAME"
+            f"train: --{wrong[0].replace('source', 'from').replace('flip', 'no-flip')} is for your own pictures: say --data FOLDER, no NAME"
         )
     if options.name is None:
         return _list("There are these recipes:", recipes.names())
@@ -364,10 +381,10 @@ def _predict(options):
 
     if options.model is None:
         return _list("These small models come with minivis:", storage.names())
-    if options.photo is None:
+    if not options.photos:
         raise ValueError(f"predict: say which photo to show it: minivis predict {options.model} PHOTO")
-    predict(options.model, options.photo, options.out, options.threshold, options.things)
-    return 0
+    found = predict(options.model, options.photos, options.out, options.threshold, options.things)
+    return int(isinstance(found, list) and any(one.error for one in found))
 
 
 def _show(options):

@@ -41,7 +41,7 @@ CONFINED = {
     "PIL": {"data", "viz"},
     "sklearn": {"data"},
     "hypothesis": {"laws"},
-    "tqdm": {"progress", "data", "classroom", "pretrained.hub", "vision.unprompted_masks"},
+    "tqdm": {"progress", "data", "classroom", "pretrained.hub", "pretrained.prediction", "vision.unprompted_masks"},
     # the doctor loads it to see whether it works
     "cupy": {"backend", "fast.cuda", "fast.cuda_attention", "doctor"},
     "cupyx": {"backend", "fast.cuda"},
@@ -183,7 +183,7 @@ def test_imports_go_downward():
         (
             "models/bad.py",
             "import tqdm",
-            "only classroom, data, pretrained.hub, progress, vision.unprompted_masks may",
+            "only classroom, data, pretrained.hub, pretrained.prediction, progress, vision.unprompted_masks may",
         ),
         ("ops/bad.py", "import cupy", "only backend, doctor, fast.cuda, fast.cuda_attention may"),
         ("backend.py", "import cupy", "inside the function that needs it"),

@@ -19,7 +19,7 @@ from minivis.files import FLOATS, as_path, hub_hint, read_array, some, stored_ar
 from minivis.nn import init
 from minivis.pretrained.family import Part, Stack, Transposed, labels_of
 from minivis.pretrained.foreign import INDEX, WEIGHTS, refuse_foreign, refuse_without_weights
-from minivis.pretrained.postprocess import things_of
+from minivis.pretrained.postprocess import things_for
 from minivis.pretrained.preprocess import preprocess_of
 from minivis.storage import with_classes
 
@@ -108,7 +108,10 @@ def from_pretrained(folder, dtype=None, device=None, num_classes=None, labels=No
     model.labels = {} if getattr(model, "head", True) is None else labels_of(config)
     if (num_classes, labels) != (None, None):
         return _for_other_classes(model, num_classes, labels)
-    model.things = _things(folder / CONFIG, model, config)
+    try:
+        model.things = things_for(model, WHO, folder / CONFIG, config.get("things"))
+    except ValueError as error:
+        raise ValueError(f"from_pretrained: {folder / CONFIG}: {error}") from error
     return model
 
 
@@ -123,8 +126,7 @@ def _for_other_classes(model, num_classes, labels):
         model = with_classes(model, num_classes, labels=labels)
     except ValueError as error:
         raise ValueError(f"from_pretrained: {str(error).removeprefix('with_classes: ')}") from error
-    if hasattr(model, "rpn"):
-        model.things = [True] * len(model.labels)
+    model.things = things_for(model, WHO, "a model for other classes")
     logging.getLogger("minivis").warning(
         "from_pretrained: new, and not trained yet, are %s: they depend on the %d classes; every other weight is the file's",
         some(model.new_weights, 8),
@@ -154,27 +156,6 @@ def families():
     here = Path(__file__).parent
     modules = [importlib.import_module(f"{__package__}.{m.name}") for m in pkgutil.iter_modules([here])]
     return [module.FAMILY for module in modules if hasattr(module, "FAMILY")]
-
-
-def _things(path, model, config):
-    """Which classes are things. If that is unknown, all are stuff, and a model with masks logs a warning.
-
-    A detector with regions finds nothing else but things.
-    """
-    if hasattr(model, "rpn"):
-        return [True] * len(model.labels)
-    try:
-        found = things_of(model.labels, config.get("things"))
-    except ValueError as error:
-        raise ValueError(f"from_pretrained: {path}: {error}") from error
-    if found is None and (hasattr(model, "pixel_decoder") or getattr(model, "mask_head", None)):
-        logging.getLogger("minivis").warning(
-            "from_pretrained: %s does not say which of its %d classes are things that can be counted: all are taken for stuff, "
-            'so that neighbours of one class are one segment. Say it there, {"things": ["car", ...]}, or set model.things',
-            path,
-            len(model.labels),
-        )
-    return [False] * len(model.labels) if found is None else found
 
 
 def _floating(dtype):

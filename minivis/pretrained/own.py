@@ -8,6 +8,7 @@ from pathlib import Path
 from minivis import storage
 from minivis.files import as_path, read_json
 from minivis.model_notes import NOTES
+from minivis.pretrained.postprocess import things_for
 
 __all__ = ["load_ready"]
 
@@ -66,6 +67,8 @@ def load_ready(source):
         )
     if not hasattr(model, "labels"):
         model.labels = {n: f"class {n}" for n in range(model.config.get("num_classes", 0))}
+    if not any(getattr(model, "things", ())):
+        model.things = things_for(model, "predict", source)
     return model
 
 

@@ -28,7 +28,6 @@ class Boxes:
 
     metric = "AP50"
     figure = "AP50"
-    changes = "none"
     batch_size = 16
 
     def __init__(self, names):

@@ -23,7 +23,6 @@ class Classes:
 
     metric = "accuracy"
     figure = "accuracy"
-    changes = "none"
     batch_size = 32
 
     def __init__(self, names):

@@ -26,7 +26,6 @@ class Masks:
 
     metric = "mIoU"
     figure = "mean IoU"
-    changes = "none"
     batch_size = 16
 
     def __init__(self, names):

@@ -10,9 +10,11 @@ import numpy as np
 
 from minivis.data import DataLoader, Subset, image_size
 from minivis.data.coco import collate as pad
+from minivis.data.color import ColorJitter
 from minivis.data.loader import stack
+from minivis.data.paired import OnImage, RandomFlip, RandomResizedCrop
 
-__all__ = ["Batch", "Samples", "loader"]
+__all__ = ["Batch", "Changes", "Samples", "loader"]
 
 MOST_BYTES = 2**30  # sized photos that are kept in memory; more are read again each time
 
@@ -87,6 +89,34 @@ def _nearest(labels, size):
     return labels[rows[:, None], columns]
 
 
+class Changes:
+    """Change a sample at random, its target along with it: ``changes(image, target, rng)``.
+
+    Parameters
+    ----------
+    flip : bool
+        Whether half of the pictures are mirrored left to right.
+
+    Notes
+    -----
+    A part of at least half of the picture is enlarged to the whole, and brightness, contrast and saturation vary by a fifth.
+    """
+
+    colours = OnImage(ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2))
+
+    def __init__(self, flip):
+        self.flip = RandomFlip(0.5 if flip else 0.0)
+
+    def __call__(self, image, target, rng):
+        image, target = self.flip(image, target, rng)
+        image, target = RandomResizedCrop(image.shape[1:], (0.5, 1))(image, target, rng)
+        return self.colours(image, target, rng)
+
+    def __str__(self):
+        mirrored = "mirrored or not, " if self.flip.horizontal else ""
+        return f"every time a picture is seen it is {mirrored}cut to a random part of at least half, and its colours vary a little"
+
+
 class Batch:
     """Make a batch of samples: ``batch(samples)``, for the `collate` of a `DataLoader`.
 
@@ -115,6 +145,6 @@ class Batch:
         return np.clip((np.asarray(image) * self.std + self.mean) / self.scale, 0, 1)
 
 
-def loader(samples, batch, batch_size, rng=None):
-    """Batches of samples: in a new order every epoch if there is an `rng`, otherwise in their own order."""
-    return DataLoader(samples, batch_size, shuffle=rng is not None, rng=rng, collate=batch)
+def loader(samples, batch, batch_size, changes=None, rng=None):
+    """Batches of samples: changed, and in a new order every epoch, if there is an `rng`; otherwise in their own order."""
+    return DataLoader(samples, batch_size, shuffle=rng is not None, rng=rng, collate=batch, augment=changes)

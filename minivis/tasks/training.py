@@ -17,7 +17,7 @@ from minivis.tasks.classes import Classes
 from minivis.tasks.layouts import recognise
 from minivis.tasks.masks import Masks
 from minivis.tasks.report import Report, write
-from minivis.tasks.samples import Batch, Samples, loader
+from minivis.tasks.samples import Batch, Changes, Samples, loader
 from minivis.tasks.starts import MODELS, start
 from minivis.train import CHECKPOINT, fit
 
@@ -32,7 +32,7 @@ ROWS = 20  # measurements during a training, about
 
 def train(
     data=None, model=None, out=None, *, source=None, epochs=None, size=None, batch=None, lr=None, seed=None, share=None,
-    patience=None, resume=False,
+    flip=None, patience=None, resume=False,
 ):  # fmt: skip
     """Train a model on a folder of pictures, measure it on pictures that it was not trained on, and write a report.
 
@@ -61,6 +61,9 @@ def train(
         Of the division, the starting weights, the order and the random changes. The same seed gives the same result.
     share : float, default 0.2
         The part of the pictures kept for measuring, if the folder is not divided already.
+    flip : bool, default True
+        Whether pictures are mirrored at random in training. False for what is not the same in a mirror, such as letters or
+        left and right hands.
     patience : int, optional
         Stop when so many measurements in a row have not been better than the best.
     resume : bool, default False
@@ -90,7 +93,8 @@ def train(
     """
     given = {
         "data": None if data is None else str(data), "model": model, "source": None if source is None else str(source),
-        "epochs": epochs, "size": size, "batch": batch, "lr": lr, "seed": seed, "share": share, "patience": patience,
+        "epochs": epochs, "size": size, "batch": batch, "lr": lr, "seed": seed, "share": share, "flip": flip,
+        "patience": patience,
     }  # fmt: skip
     out = as_path(out or _usual_folder(data))
     options, divided = _begun(out, given) if resume else (_filled(given), None)
@@ -110,7 +114,7 @@ def _filled(given):
     """The options with their defaults."""
     if given["data"] is None:
         raise ValueError("train: say which folder holds the pictures, by --data FOLDER")
-    usual = {"seed": 0, "share": 0.2}
+    usual = {"seed": 0, "share": 0.2, "flip": True}
     return {name: usual.get(name) if value is None else value for name, value in given.items()}
 
 
@@ -154,13 +158,14 @@ class _Training:
         self.start = start(self.task.kind, self.task.names, *wanted, of_model)
         self.model = self.start.model
         prepare = self.model.preprocess
+        self.changes = Changes(options["flip"])
         self.batch = Batch(self.task.kind, prepare)
         paths = {part: [self.task.folder / path for path in paths] for part, paths in self.task.paths.items()}
         self.train = Samples(self.task.train, paths["train"], prepare)
         self.validation = Samples(self.task.validation, paths["validation"], prepare)
         few = max(1, len(self.train) // 4)
         batch_size = options["batch"] or min(self.kind.batch_size, few)
-        self.loader = loader(self.train, self.batch, batch_size, of_order)
+        self.loader = loader(self.train, self.batch, batch_size, self.changes, of_order)
         self.measured = loader(self.validation, self.batch, 2 * batch_size)
         usual = min(MOST_EPOCHS, max(5, -(-STEPS // len(self.loader))))
         self.epochs = options["epochs"] or usual
@@ -192,7 +197,7 @@ class _Training:
             "begins": f"with {self.start.origin}",
             "training": f"{self.epochs} epochs of {batches} batches of {self.loader.batch_size} pictures; AdamW, learning "
             f"rate {self.rate:g} with warm-up and cosine; the weights with the best {self.kind.metric} are kept",
-            "changes": self.kind.changes,
+            "changes": str(self.changes),
         }
 
     @property
@@ -263,6 +268,7 @@ class _Training:
         told = {name: self.options[name] for name in changed if self.options[name] != usual.get(name)}
         for name, value in told.items():
             again += f" --{'from' if name == 'source' else name} {_quoted(value)}"
+        again += "" if self.options["flip"] else " --no-flip"
         out = _quoted(self.out)
         return {
             "predict": f"minivis predict {out} PHOTO",

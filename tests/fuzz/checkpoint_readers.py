@@ -19,6 +19,7 @@ from minivis.data import DataLoader
 from minivis.models import ViT
 from minivis.pretrained import folder as folders
 from minivis.pretrained import prediction
+from minivis.pretrained.description import describe
 from minivis.pretrained.family import Part
 from minivis.pretrained.onnx_arrays import read_onnx
 from minivis.pretrained.preprocess import preprocess_of
@@ -99,7 +100,7 @@ def ready(folder):
     batch = model.preprocess(PHOTO)
     # whoever asks for large pictures gets them, and attention costs the square of their area
     if batch.size < 50_000:
-        return prediction.describe(model, prediction.run_model(folder, model, batch), PHOTO)[0]
+        return describe(model, prediction.run_model(folder, model, batch), PHOTO)[0]
 
 
 def save_published(folder):

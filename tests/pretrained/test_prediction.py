@@ -12,7 +12,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from matplotlib.text import Text
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
@@ -21,6 +20,7 @@ from minivis import cli, recipes, viz
 from minivis.data import shapes
 from minivis.models import DETR
 from minivis.pretrained import from_pretrained, own, postprocess, prediction
+from minivis.pretrained.description import describe, printable
 
 PUBLISHED = Path(__file__).parent.parent / "parity" / "published"
 # they name nothing in one photo
@@ -169,7 +169,7 @@ def test_names_from_a_file_move_no_cursor(tmp_path, photo, capsys, monkeypatch):
     assert {line.split("  ")[1] for line in lines[:5]} == {
         "plain", "\ufffd[2Jerased", "two lines", "half \ufffd", "a\ufffdb",
     }  # fmt: skip
-    assert prediction._printable(names[5]) == "\ufffdturned"
+    assert printable(names[5]) == "\ufffdturned"
 
 
 def test_things_can_be_said_on_the_command_line(tmp_path, photo, capsys, monkeypatch):
@@ -185,36 +185,6 @@ def test_things_can_be_said_on_the_command_line(tmp_path, photo, capsys, monkeyp
         assert capsys.readouterr().out.splitlines()[0] == segments
     assert cli.main(["predict", "hub", str(photo), *out, "--things", "lorry"]) == 2
     assert "there is no class 'lorry'; there are car, road" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("name", ["$5 and $10", "a$$b", "$\\frac{$", "x^2_{", "line\nbreak"])
-def test_class_names_are_drawn_as_they_stand(name, tmp_path):
-    """A name with dollar signs is as wide as its letters say: matplotlib does not take it for a formula."""
-    image = np.full((3, 40, 60), 0.5, np.float32)
-    box = np.array([[5.0, 5, 30, 30]])
-    segments = [{"id": 1, "category_id": 0, "isthing": True, "score": 0.9, "area": 2400}]
-    one = np.array([0])
-    score = np.array([0.9])
-    K = {0: name}
-    figures = [
-        viz.boxes_on_image(image, box, one, score, K),
-        viz.classes_on_image(image, [name], score),
-        viz.panoptic_on_image(image, np.ones((40, 60), np.int32), segments, K),
-        viz.semantic_map(np.zeros((40, 60), int), K, image),
-        viz.bars({name: {name: 1.0}, "b": {name: 2.0}}, name),
-        viz.curves({name: [1, 2], "b": [2, 1]}, name, name, level={name: 1.5}),
-        viz.dots({name: [1.0, 2.0]}, name, title=name, caption=name),
-        viz.heatmap(np.eye(2), x_names=[name, "b"], y_names=["a", name], bar_label=name),
-        viz.boxes_on_images([image], [box], titles=[name]),
-    ]
-    for i, figure in enumerate(figures):
-        figure.save(tmp_path / f"{i}.png")
-        texts = [
-            text
-            for text in figure.findobj(Text)
-            if name in text.get_text() or name.split()[0] in text.get_text()
-        ]
-        assert texts and not any(text.get_parse_math() for text in texts)
 
 
 def give_it_colours(folder):
@@ -341,7 +311,7 @@ def test_a_detector_of_ours_draws_boxes(photo):
         getattr(mv.load("detr-shapes"), name) for name in ("labels", "preprocess")
     )
     image = shapes.scene(seed=1).image
-    lines, figure = prediction.describe(model, model(model.preprocess(image)), image, threshold=0.0)
+    lines, _, _, figure = describe(model, model(model.preprocess(image)), image, threshold=0.0)
     assert lines[0] == "5 objects with a score above 0" and " from (" in lines[1]
     assert lines[1].split()[1] in shapes.THINGS and isinstance(figure, viz.Figure)
 
@@ -413,7 +383,7 @@ def test_mistakes_are_one_line(arguments, message, photo, tmp_path, monkeypatch,
 def test_a_backbone_without_a_head_has_no_classes_to_tell(photo):
     model = SimpleNamespace(labels={})
     with pytest.raises(ValueError, match="this checkpoint is a backbone"):
-        prediction.describe(model, mv.Tensor(np.zeros((1, 4))), np.zeros((3, 4, 4)))
+        describe(model, mv.Tensor(np.zeros((1, 4))), np.zeros((3, 4, 4)))
 
 
 @pytest.mark.skipif(not has_torch, reason="needs the parity extra")

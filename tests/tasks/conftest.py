@@ -5,7 +5,7 @@ import pytest
 from minivis.data import examples
 
 WRITE = {
-    "classes": (examples.write_image_folder, 20),
+    "classes": (examples.write_image_folder, 15),
     "boxes": (examples.write_coco, 8),
     "masks": (examples.write_mask_folder, 8),
 }
