@@ -646,8 +646,7 @@ class ReduceLROnPlateau:
     patience : int, default 3
         How many values in a row may be no better than the best so far; the one after them lowers the rate.
     threshold : float, default 1e-4
-        A value is better only if it is by more than this share of the best: above best (1 + threshold), or below
-        best (1 - threshold).
+        A value is better only if the difference is more than this share of the best.
     cooldown : int, default 0
         How many values are only looked at after the rate was lowered.
     min_factor : float, default 0
@@ -711,9 +710,9 @@ class ReduceLROnPlateau:
             The measured number.
         """
         value = float(value)
-        margin = 1 + self.threshold if self.mode == "max" else 1 - self.threshold
-        improved = value > self._best * margin if self.mode == "max" else value < self._best * margin
-        if improved or math.isnan(self._best):
+        gain = value - self._best if self.mode == "max" else self._best - value
+        first = math.isnan(self._best) and not math.isnan(value)
+        if first or gain > self.threshold * abs(self._best):
             self._best = value
             self._waited = 0
         else:

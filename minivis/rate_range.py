@@ -14,6 +14,7 @@ from minivis.steps import endless, train_step
 
 __all__ = ["lr_range_test"]
 
+REACH = 5  # the slope at a rate is that from the fifth one before it to the fifth one after it
 MEMORY = 0.9  # of the running mean of the losses: it is a mean of about the last ten
 
 
@@ -146,5 +147,6 @@ def _steepest(rates, means):
     lowest = int(np.argmin(means)) if means else 0
     if lowest < 2:
         return math.nan
-    slopes = np.gradient(means[: lowest + 1], np.log(rates[: lowest + 1]))
-    return rates[int(slopes.argmin())]
+    reach = min(REACH, lowest // 2)
+    falls = np.array(means[: lowest + 1 - 2 * reach]) - means[2 * reach : lowest + 1]
+    return rates[reach + int(falls.argmax())]

@@ -243,11 +243,14 @@ class Run:
 
     def _goes_on(self, planned):
         """What a user should know when a training is made longer."""
-        told = f"fit: goes on from step {self.step} to {self.settings['steps']}; before, {planned} steps were planned."
+        told = (
+            f"fit: goes on from step {self.step} to {self.settings['steps']} ({planned} were planned before)."
+        )
         for column, rate in self.turns.rates().items():
-            told += f" The schedule of now says where the {_named(column)} continues: {rate:.3g}"
-            if before := self.history.get(column):
-                told += f" (by the earlier one it was {before[-1]:.3g} after step {self.history['step'][-1]})"
+            told += f" The {_named(column)} goes on at {rate:.3g}, by the schedule of this call"
+            before = self.history.get(column, [rate])[-1]
+            if before != rate:
+                told += f"; by the earlier one it was {before:.3g} after step {self.history['step'][-1]}"
             told += "."
         return told
 

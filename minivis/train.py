@@ -5,6 +5,7 @@ that take turns (turns.py), whole trainings with their data (recipes/).
 """
 
 import numbers
+import operator
 import sys
 import time
 from collections import namedtuple
@@ -164,7 +165,7 @@ def fit(
         raise ValueError(f"fit: ema must be a number between 0 and 1, such as 0.999, got {ema!r}")
     turns = Turns(model, loss, optimizer)
     watch = _monitor(monitor, mode, patience, turns, evaluate)
-    unusual = {"accumulate": accumulate} if accumulate != 1 else {}
+    unusual = {"accumulate": length.accumulate} if length.accumulate > 1 else {}
     settings = {**(settings or {}), "steps": length.steps, "clip": clip, **unusual}
     run = Run(model, loader, turns, settings, ema, watch)
     with ExitStack() as held:
@@ -214,6 +215,8 @@ def _length(loader, steps, epochs, accumulate, every):
     for name, n in given.items():
         if n is not None and not (hasattr(n, "__index__") and n >= 1):
             raise ValueError(f"fit: {name} must be a whole number of at least 1, got {n!r:.50}")
+    given = {name: n if n is None else operator.index(n) for name, n in given.items()}  # NumPy's too
+    steps, epochs, accumulate, every = given.values()
     if epochs is None:
         return Length(steps, accumulate, accumulate * (every or max(1, steps // 20)))
     try:
@@ -240,7 +243,7 @@ def _monitor(name, mode, patience, turns, evaluate):
     schedules = turns.watching()
     if name is None:
         if patience is not None or schedules:
-            what = "patience" if patience is not None else type(schedules[0]).__name__
+            what = "patience" if patience is not None else "ReduceLROnPlateau"
             raise ValueError(
                 f'fit: {what} needs to know what to look at: name a column of the history, such as monitor="accuracy"'
             )
@@ -248,7 +251,7 @@ def _monitor(name, mode, patience, turns, evaluate):
     for schedule in schedules:
         if schedule.mode != mode:
             raise ValueError(
-                f"fit: mode is {mode!r}, but the {type(schedule).__name__} of the optimizer has {schedule.mode!r}"
+                f"fit: mode is {mode!r}, but the ReduceLROnPlateau of the optimizer has {schedule.mode!r}"
             )
     columns = ["step", *turns.columns().values(), *turns.rates(), "seconds"] if evaluate is None else None
     return Monitor(name, mode, patience, columns)

@@ -6,6 +6,8 @@ Not here: the loop that gives them their turns (train.py), the optimisers (optim
 import copy
 from contextlib import contextmanager
 
+from minivis.optim import ReduceLROnPlateau
+
 __all__ = []
 
 ALONE = ""  # the name of the only turn, where there is one loss and one optimiser
@@ -84,8 +86,8 @@ class Turns:
         return {f"{name}_lr" if name else "lr": o.lr for name, o in self.optimizers.items()}
 
     def watching(self):
-        """The schedules that follow what is measured, such as `ReduceLROnPlateau`."""
-        return [o.schedule for o in self.optimizers.values() if hasattr(o.schedule, "step")]
+        """The schedules that look at what is measured."""
+        return [o.schedule for o in self.optimizers.values() if isinstance(o.schedule, ReduceLROnPlateau)]
 
     def tell(self, value):
         """Tell these schedules the newest value."""
@@ -144,7 +146,7 @@ def _parameters(optimizer):
 def _described(optimizer, steps):
     """Class, options and schedule of an optimiser."""
     schedule = optimizer.schedule
-    if hasattr(schedule, "step"):
+    if isinstance(schedule, ReduceLROnPlateau):
         described = schedule.settings()
     else:
         described = [schedule(steps * i // 4) for i in range(5)]

@@ -278,6 +278,92 @@ def test_a_schedule_that_follows_an_array_stays_at_its_last_value():
     assert pickle.loads(pickle.dumps(optimizer.schedule))(1) == 0.25
 
 
+# arguments, quarters of the values, and the factors after each of them in torch 2.13, with min_lr and eps=0
+PLATEAUS = [
+    (
+        {"mode": "max", "factor": 0.5, "patience": 2, "threshold": 0.05},
+        [3, 4, 4, 4, 3, 3, 3, 5, 5, 5, 6, 6, 7, 6, 7, 8, 7, 6, 5, 3, 2, 2, 1, 1],
+        [1] * 4 + [0.5] * 14 + [0.25] * 3 + [0.125] * 3,
+    ),
+    (
+        {"mode": "min", "factor": 0.1, "patience": 0, "cooldown": 2, "min_factor": 0.002},
+        [19, 18, 15, 14, 13, 13, 11, 10, 8, 7, 8, 6, 6, 7, 5, 5, 5, 4, 2, 2, 3, 1, 2, 1],
+        [1] * 5 + [0.1] * 5 + [0.01] * 3 + [0.002] * 11,
+    ),
+    (
+        {"mode": "min", "factor": 0.3, "patience": 1, "threshold": 0.0, "cooldown": 1},
+        [10, 12, 12, 11, 10, 10, 10, 10, 10, 10, 12, 10, 10, 9, 9, 7, 6, 5, 6, 7, 5, 4, 4, 1],
+        [1] * 2 + [0.3] * 3 + [0.09] * 3 + [0.027] * 3 + [0.0081] * 8 + [0.00243] * 5,
+    ),
+    (
+        {"mode": "max", "factor": 0.25, "patience": 1, "threshold": 0.1, "min_factor": 0.02},
+        [1, 1, 3, 4, 4, 4, 4, 7, 6, 6, 7, 8, 8, 7, 7, 7, 9, 10, 10, 12, 12, 13, 14, 15],
+        [1] * 5 + [0.25] * 4 + [0.0625] * 4 + [0.02] * 11,
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "quarters", "expected"), PLATEAUS)
+def test_a_plateau_lowers_the_rate_when_torch_does_and_after_a_resume_too(options, quarters, expected):
+    optimizer = optim.SGD(nn.Linear(2, 2), lr=2.0, schedule=optim.ReduceLROnPlateau(**options))
+    found = []
+    for quarter in quarters:
+        optimizer.schedule.step(quarter / 4)
+        found.append(optimizer.lr / 2)
+        state = optimizer.state_dict()
+        optimizer = optim.SGD(nn.Linear(2, 2), lr=2.0, schedule=optim.ReduceLROnPlateau(**options))
+        optimizer.load_state_dict(state)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_on_a_plateau_a_share_of_a_negative_best_counts_and_nan_never_does():
+    schedule = optim.ReduceLROnPlateau("min", 0.5, patience=0, threshold=0.1)
+    found = []
+    for value in (math.nan, -1.0, -1.05, -1.2, math.nan):
+        schedule.step(value)
+        found.append(schedule(0))
+    assert found == [0.5, 0.5, 0.25, 0.25, 0.125]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda state: state.pop("schedule.best"), "the state must have now, best, waited, cooling"),
+        (lambda state: state.update({"schedule.now": np.array(1.5)}), "the state is impossible"),
+        (lambda state: state.update({"schedule.waited": np.array(0.5)}), "the state is impossible"),
+        (lambda state: state.update({"schedule.best": np.zeros(2)}), "the state must be single numbers"),
+    ],
+)
+def test_a_broken_state_of_a_plateau_is_refused_and_changes_nothing(change, complaint):
+    optimizer = optim.SGD(nn.Linear(2, 2), lr=2.0, schedule=optim.ReduceLROnPlateau(patience=0))
+    for value in (2, 1):
+        optimizer.schedule.step(value)
+    before = optimizer.state_dict()
+    state = dict(before)
+    change(state)
+    with pytest.raises(ValueError, match=f"^ReduceLROnPlateau: {complaint}"):
+        optimizer.load_state_dict(state)
+    assert optimizer.state_dict() == before
+    with pytest.raises(ValueError, match="unexpected entries in the state: schedule.best"):
+        optim.SGD(nn.Linear(2, 2), lr=2.0).load_state_dict(before)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mode": "up"},
+        {"factor": 1},
+        {"factor": -0.1},
+        {"patience": -1},
+        {"cooldown": 0.5},
+        {"threshold": math.nan},
+    ],
+)
+def test_an_impossible_plateau_is_named(options):
+    with pytest.raises(ValueError, match=f"^ReduceLROnPlateau: {next(iter(options))} must be"):
+        optim.ReduceLROnPlateau(**options)
+
+
 def test_each_gradient_is_clipped_by_itself():
     large, small, none = (Tensor(np.zeros(2), requires_grad=True) for _ in range(3))
     large.grad, small.grad = np.array([30.0, 40.0]), np.array([0.3, 0.4])

@@ -170,7 +170,7 @@ def lr_range_test(found, title=None, caption=None):
     if math.isnan(suggested):
         told += " It falls nowhere: try smaller rates, or more of them."
     else:
-        told += f" Look where the line falls most steeply: at {suggested:.2g}, the rate to try first. Where it rises, steps are too large."
+        told += f" Look where the line falls most steeply: at {suggested:.2g}, the rate to try first. Where it rises, steps are too large, and soon it leaves the picture."
     fig, axes = figure(1, 1, 6.4, 3.6, title, caption or told)
     ax = axes[0, 0]
     ax.set_xscale("log")
@@ -183,13 +183,14 @@ def lr_range_test(found, title=None, caption=None):
         )
     ax.grid(True, color=FAINT, linewidth=0.6)
     label(ax, "learning rate", "loss")
-    legend(ax, fontsize=9, loc="lower left")
+    legend(ax, fontsize=9, loc="upper left")
     return fig
 
 
 def _without_the_explosion(losses, means):
     """Limits of the axis: the last losses may be so large that everything else would be a flat line."""
-    low = min(losses.min(), means.min())
-    high = min(losses.max(), max(means[0], np.median(means)) + 1.5 * (means.max() - means.min()))
+    fall = means[0] - means.min()
+    high = means[0] + 1.5 * fall if fall > 0 else means.max()
+    low = min(means.min(), np.quantile(losses, 0.02))
     margin = 0.06 * (high - low) or 1.0
     return low - margin, high + margin

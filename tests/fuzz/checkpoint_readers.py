@@ -211,12 +211,17 @@ class Resumed:
         rng = np.random.default_rng(seed)
         model = nn.Sequential(nn.Linear(4, 6, rng=rng), nn.Dropout(0.3, rng=rng), nn.Linear(6, 2, rng=rng))
         loader = DataLoader((self.inputs, self.labels), 4, shuffle=True, rng=rng)
-        return model, loader, optim.AdamW(model.parameters(), lr=0.01)
+        schedule = optim.ReduceLROnPlateau(patience=0)
+        return model, loader, optim.AdamW(model.parameters(), lr=0.01, schedule=schedule)
 
     def fit(self, parts, folder, **options):
         model, loader, optimizer = parts
         loss = lambda model, x, y: ops.cross_entropy(model(x), y)  # noqa: E731
-        return fit(model, loader, loss, optimizer, 4, out=folder, every=2, **options)
+        watch = {"evaluate": self.measured, "monitor": "weight", "out": folder}
+        return fit(model, loader, loss, optimizer, 4, every=2, **watch, **options)
+
+    def measured(self, model):
+        return {"weight": float(model[0].weight.data[0, 0])}
 
     def seeds(self, folder):
         self.fit(self.parts(1), folder)
@@ -230,7 +235,8 @@ class Resumed:
         model, loader, optimizer = self.now
         moments = {name: x.tobytes() for name, x in optimizer.state_dict().items()}
         weights = {name: x.tobytes() for name, x in model.state_dict().items()}
-        return weights, moments, loader.state_dict(), model.rng_state(), loader._continue
+        place = loader.state_dict(), vars(optimizer.schedule).copy()
+        return weights, moments, place, model.rng_state(), loader._continue
 
     def read(self, folder):
         self.now = self.parts(1)
