@@ -5,7 +5,6 @@ Not here: how good the models get, which takes minutes.
 
 import json
 
-import numpy as np
 import pytest
 
 import minivis as mv
@@ -38,10 +37,20 @@ def test_everything_is_written(data, trained, kind):
     out, metrics = trained[kind]
     _, metric, n = KINDS[kind]
     written = {path.name for path in out.iterdir()}
-    assert written >= {"model.safetensors", "config.json", "split.json", "task.json", "history.json", "history.csv"}
+    assert written >= {
+        "model.safetensors",
+        "config.json",
+        "split.json",
+        "task.json",
+        "history.json",
+        "history.csv",
+    }
     assert json.loads((out / "split.json").read_text()) == recognise(data[kind]).paths
     assert json.loads((out / "metrics.json").read_text()) == metrics
-    assert (metrics["metric"], metrics["n"]) == (metric, max(n, round(0.2 * (15 if kind == "classes" else 8))))
+    assert (metrics["metric"], metrics["n"]) == (
+        metric,
+        max(n, round(0.2 * (15 if kind == "classes" else 8))),
+    )
     history = json.loads((out / "history.json").read_text())
     assert metrics["value"] == max(history[metric])  # the best weights are those that are kept
     page = (out / "report.html").read_text()
@@ -75,7 +84,9 @@ def test_the_model_can_be_shown_a_photo(data, trained, tmp_path, capsys, kind):
 def test_resume_is_exact_and_trains_on(data, trained, tmp_path):
     out, _ = trained["classes"]
     again = tasks.train(data["classes"], "cnn", tmp_path / "again", epochs=2, **SMALL)
-    first, second = (folder.joinpath("model.safetensors").read_bytes() for folder in (out, tmp_path / "again"))
+    first, second = (
+        folder.joinpath("model.safetensors").read_bytes() for folder in (out, tmp_path / "again")
+    )
     assert first == second and again["steps"] == 4  # 12 pictures, 8 in a batch
     longer = tasks.train(out=tmp_path / "again", epochs=3, resume=True)
     assert longer["steps"] == 6
@@ -114,7 +125,9 @@ def test_the_command_does_the_same(data, trained, tmp_path, capsys):
     assert main(words.split()) == 0
     printed = capsys.readouterr().out
     assert "6 to train on, 2 to measure on" in printed and "begins    with random weights" in printed
-    first, second = (out.joinpath("model.safetensors").read_bytes() for out in (trained["masks"][0], tmp_path / "out"))
+    first, second = (
+        out.joinpath("model.safetensors").read_bytes() for out in (trained["masks"][0], tmp_path / "out")
+    )
     assert first == second
 
 
@@ -123,10 +136,18 @@ def test_the_command_does_the_same(data, trained, tmp_path, capsys):
     [
         ({}, ValueError, "by --out DIR"),
         ({"out": "x"}, ValueError, "by --data FOLDER"),
-        ({"data": "classes", "model": "detr"}, ValueError, "detr answers with boxes, and these data have a class for each"),
+        (
+            {"data": "classes", "model": "detr"},
+            ValueError,
+            "detr answers with boxes, and these data have a class for each",
+        ),
         ({"data": "boxes", "model": "resnet50"}, ValueError, "resnet50 is none of the models"),
         ({"data": "classes", "source": "detr-shapes"}, ValueError, "detr-shapes is a DETR, and cnn or vit"),
-        ({"data": "masks", "source": "segmenter-shapes", "model": "unet"}, ValueError, "is a Segmenter, and unet is"),
+        (
+            {"data": "masks", "source": "segmenter-shapes", "model": "unet"},
+            ValueError,
+            "is a Segmenter, and unet is",
+        ),
         ({"data": "classes", "source": "vit-digits"}, ValueError, "does not read photos in colour"),
         ({"data": "classes", "size": 20}, ValueError, "size must be a multiple of 16"),
         ({"out": "nothing", "resume": True}, FileNotFoundError, "holds no training of one's own data"),
