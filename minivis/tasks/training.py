@@ -238,7 +238,7 @@ class _Training:
         metrics |= {"seconds": round(history["seconds"][-1], 1), "steps": history["step"][-1]}
         compared = "" if baseline is None else f" ({baseline[0]}: {baseline[1]:.3f})"
         result = (
-            f"{self.kind.figure} {metrics['value']:.3f} on {n} pictures that were not trained on{compared}"
+            f"{self.kind.figure}: {metrics['value']:.3f} on {n} pictures that were not trained on{compared}"
         )
         page = Report(
             title=f"{self.name}, trained on {self.task.folder.name}",
