@@ -95,10 +95,24 @@ def _with_opened(name, path, most_pixels, check, use):
     except Image.DecompressionBombError as error:
         complaint = f"claims more than most_pixels={most_pixels}: {error}"
     except UnidentifiedImageError:
-        complaint = f"is no picture in {', '.join(FORMATS)}"
+        complaint = f"is no picture in {', '.join(FORMATS)}{_what_it_is(content)}"
     except BROKEN as error:
         complaint = f"is a broken picture: {error}"
     raise ValueError(f"{name}: {path} {complaint}")
+
+
+def _what_it_is(content):
+    """What the bytes of a file are that is no picture, and what to do about it; empty if that is unknown."""
+    start = content[:64].lstrip().lower()
+    if not content:
+        return "; it is empty: copy it again"
+    if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"mif1", b"avif"):
+        return "; it is an HEIC or AVIF picture by another name, as telephones make them: save it as JPEG"
+    if start.startswith(b"version https://git-lfs"):
+        return "; it is a pointer of Git LFS, which only says where the picture is: `git lfs pull` in its folder brings it"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "; it is a web page: download the picture again"
+    return ""
 
 
 def is_wide(image):

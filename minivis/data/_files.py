@@ -18,6 +18,8 @@ def read_json(name, path):
     """The object in a json file; an error says where the json is broken."""
     try:
         content = json.loads(Path(path).read_bytes())
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{name}: there is no file {path}") from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{name}: {path} is no json: {error}") from None
     if not isinstance(content, dict):

@@ -3,9 +3,17 @@ Not here: the list (_coco.py), resizing of batches (geometry.py)."""
 
 import numpy as np
 
+from minivis.data._check import pair
 from minivis.data._decode import SIDEWAYS, is_wide, open_image, oriented
 from minivis.data.geometry import FILTERS, resize_part, resized_size
 from minivis.data.images import as_floats, reduction
+
+
+def checked_size(name, size):
+    """A size of a data set: None, an integer or two, above 0; anything else is an error of ``name``."""
+    if size is not None:
+        pair(name, "size", size)
+    return size
 
 
 def read_fitted(name, path, size):

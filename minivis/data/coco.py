@@ -10,7 +10,7 @@ from minivis.data._coco import CocoList, read_box
 from minivis.data._drawn import Polygons, Runs, read_drawing
 from minivis.data._files import position
 from minivis.data._maps import places, read_map, read_segments
-from minivis.data._sized import read_listed
+from minivis.data._sized import checked_size, read_listed
 from minivis.listed import flag, identity, number, told
 
 __all__ = ["CocoDetection", "CocoPanoptic", "collate"]
@@ -74,6 +74,8 @@ class CocoDetection:
     ------
     FileNotFoundError
         If the list or a photo is missing.
+    TypeError
+        If `size` is not one or two integers.
     ValueError
         If the list is not json, lacks a part, repeats an id, names an unknown image or category, has a size below 1 or
         above 80 million pixels, an invalid box or mask, a photo whose masks would take more than 1 GB, or a file name
@@ -102,14 +104,14 @@ class CocoDetection:
     >>> photos = CocoDetection("val2017", "instances_val2017.json")
     Traceback (most recent call last):
     ...
-    FileNotFoundError: [Errno 2] No such file or directory: 'instances_val2017.json'
+    FileNotFoundError: CocoDetection: there is no file instances_val2017.json
     """
 
     def __init__(
         self, images, annotations, masks=True, crowds=False, invalid="error", sample=None, upright=True, size=None
     ):  # fmt: skip
         listed = CocoList("CocoDetection", annotations, images, invalid)
-        self.size = size
+        self.size = checked_size("CocoDetection", size)
         self.masks = masks
         self.sample = sample or _pair
         self.upright = upright
@@ -231,7 +233,7 @@ class CocoPanoptic:
     >>> photos = CocoPanoptic("val2017", "panoptic_val2017", "panoptic_val2017.json")
     Traceback (most recent call last):
     ...
-    FileNotFoundError: [Errno 2] No such file or directory: 'panoptic_val2017.json'
+    FileNotFoundError: CocoPanoptic: there is no file panoptic_val2017.json
     """
 
     def __init__(

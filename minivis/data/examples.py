@@ -17,7 +17,11 @@ __all__ = ["write_coco", "write_image_folder", "write_mask_folder"]
 
 SIDES = (72, 128)  # pixels: the shortest and the longest side of a picture
 FIRST = 3 * BLOCK  # the first scene: none that a model of the package was trained or measured on
-PLACES = {"beach": "sand", "lake": "water", "meadow": "grass"}  # the classes of the image folder, and the ground of each
+PLACES = {
+    "beach": "sand",
+    "lake": "water",
+    "meadow": "grass",
+}  # the classes of the image folder, and the ground of each
 # The categories of the COCO folder: id, name, and the shapes that belong to it. Real lists have gaps between their ids too.
 CATEGORIES = {
     1: ("round", ("circle", "ring")),

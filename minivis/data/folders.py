@@ -5,7 +5,8 @@ import warnings
 from pathlib import Path
 
 from minivis.data._files import position
-from minivis.data._sized import read_fitted
+from minivis.data._sized import checked_size, read_fitted
+from minivis.files import as_path
 
 __all__ = ["ImageFolder", "split_folders"]
 
@@ -85,8 +86,8 @@ class ImageFolder:
     Parameters
     ----------
     folder : str or os.PathLike
-        Holds one folder of pictures for each class. Names that begin with a dot and files without a picture's suffix
-        are ignored; a warning lists pictures in formats that are not read (.heic, .avif ...).
+        Holds one folder of pictures for each class. Names that begin with a dot, ``__MACOSX`` and files without a
+        picture's suffix are ignored; a warning lists pictures in formats that are not read (.heic, .avif ...).
     size : int or (int, int), optional
         Pixels. One number: the shorter side is resized to it, then the square in the middle is cut out. Two: height and
         width to resize to, without keeping the proportions. By default each picture keeps its own size; then batches
@@ -111,8 +112,11 @@ class ImageFolder:
     ------
     FileNotFoundError
         If there is no such folder.
+    TypeError
+        If `size` is not one or two integers.
     ValueError
-        If it holds no folder, a class has no picture, a class folder contains a folder, or a folder is not in `names`.
+        If it holds no folder, a class has no picture, a class folder contains a folder, `names` repeats a name or lacks that
+        of a folder, or there is no part `split`.
 
     Warns
     -----
@@ -136,21 +140,32 @@ class ImageFolder:
     """
 
     def __init__(self, folder, size=None, names=None, split=None):
-        folder = Path(folder)
+        folder = as_path(folder)
         if not folder.is_dir():
-            raise FileNotFoundError(f"ImageFolder: there is no folder {folder}")
+            hint = "; it is a file: give the folder of its class's folder" if folder.exists() else ""
+            raise FileNotFoundError(f"ImageFolder: there is no folder {folder}{hint}")
         if split is not None:
             folder, all_names = _part(folder, split)
             names = all_names if names is None else names
         found = _class_folders(folder)
         self.names = tuple(found if names is None else names)
-        self.size = size
+        self.size = checked_size("ImageFolder", size)
         self.paths = []
         self.labels = []
         if not found:
-            raise ValueError(
-                f"ImageFolder: {folder} holds no folders; expected one for each class, with its pictures"
+            pictures = sum(
+                path.suffix.lower() in SUFFIXES and not _is_hidden(path) for path in folder.iterdir()
             )
+            hint = (
+                f"; sort the pictures that lie in it, {pictures} of them, into such folders"
+                if pictures
+                else ""
+            )
+            raise ValueError(
+                f"ImageFolder: {folder} holds no folders; expected one for each class, with its pictures{hint}"
+            )
+        if isinstance(names, str) or len(set(self.names)) < len(self.names):
+            raise ValueError(f"ImageFolder: names must be a list of different names, got {names!r}")
         if unknown := sorted(set(found) - set(self.names)):
             raise ValueError(
                 f"ImageFolder: {folder} has folders that are none of the names: {', '.join(unknown)}"
@@ -173,7 +188,12 @@ class ImageFolder:
 
 def _class_folders(folder):
     """The names of the folders in a folder, in alphabetical order."""
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not _is_hidden(p))
+
+
+def _is_hidden(path):
+    """Whether a system made a file or folder for itself: .DS_Store, the notes of a Mac in an archive, previews of a disk."""
+    return path.name.startswith(".") or path.name in ("__MACOSX", "@eaDir")
 
 
 def _part(folder, split):
@@ -201,13 +221,19 @@ def told_unread(name, folder, unread):
 
 def pictures_in(name, folder, unread):
     """The pictures in a folder; those in formats that are not read are added to `unread`; ``name`` is the caller."""
-    entries = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    entries = sorted(p for p in folder.iterdir() if not _is_hidden(p))
     if nested := [p.name for p in entries if p.is_dir()]:
-        raise ValueError(f"{name}: {folder} holds a folder, {nested[0]}; expected pictures only")
+        parts = split_folders(folder.parent)
+        hint = (
+            f"; {folder.parent.name} is split already: pass split='train'" if folder in parts.values() else ""
+        )
+        raise ValueError(f"{name}: {folder} holds a folder, {nested[0]}; expected pictures only{hint}")
     pictures = [p for p in entries if p.suffix.lower() in SUFFIXES]
     others = [p for p in entries if p.suffix.lower() in UNREAD]
     if not pictures:
         hint = f"; {others[0].name} is of a kind that is not read" if others else ""
-        raise ValueError(f"{name}: {folder} holds no picture ({', '.join(sorted(SUFFIXES))}){hint}")
+        raise ValueError(
+            f"{name}: {folder} holds no picture ({', '.join(sorted(SUFFIXES))}){hint}; add some, or remove the folder"
+        )
     unread += others
     return pictures

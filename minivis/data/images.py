@@ -1,6 +1,8 @@
 """Reads your own photos: a picture file as an RGB array, the right way up, for all storage formats of colours.
 Not here: resizing (geometry.py), whole folders of pictures (folders.py), the two photos of the package (photos.py)."""
 
+import numbers
+
 import numpy as np
 from PIL import Image
 
@@ -63,8 +65,8 @@ def read_image(path, orient=True, most_pixels=MOST_PIXELS, shortest=None):
     ...     read_image(Path(folder, "grey.pgm"))[0]
     array([[0. , 0.2]], dtype=float32)
     """
-    if shortest is not None and shortest < 1:
-        raise ValueError(f"read_image: shortest must be at least 1 pixel, got {shortest}")
+    if shortest is not None and not (isinstance(shortest, numbers.Integral) and shortest >= 1):
+        raise ValueError(f"read_image: shortest must be a whole number of at least 1 pixel, got {shortest!r}")
     decoded = open_image("read_image", path, most_pixels, shortest=shortest)
     pixels = as_floats("read_image", path, decoded.image, shortest)
     return oriented(pixels, decoded.orientation) if orient else pixels

@@ -2,16 +2,16 @@
 Not here: panoptic maps, which also number the objects (coco.py)."""
 
 import warnings
-from pathlib import Path
 
 import numpy as np
 
 from minivis.data._coco import Photo
 from minivis.data._decode import open_image
 from minivis.data._files import position
-from minivis.data._sized import middle, nearest, read_listed
+from minivis.data._sized import checked_size, middle, nearest, read_listed
 from minivis.data.folders import pictures_in, told_unread
 from minivis.data.geometry import resized_size
+from minivis.files import as_path
 
 __all__ = ["IGNORED", "MaskFolder"]
 
@@ -44,6 +44,8 @@ class MaskFolder:
     ------
     FileNotFoundError
         If the folder, ``images``, ``masks``, ``classes.txt`` or the mask of a picture is missing.
+    TypeError
+        If `size` is not one or two integers.
     ValueError
         If there is no picture, two have the same name, or there is no class or more than 255. When a sample is
         requested: if a mask has colours instead of numbers, another size than its picture, or a number without a class.
@@ -51,7 +53,8 @@ class MaskFolder:
     Warns
     -----
     UserWarning
-        If pictures in formats that are not read are ignored.
+        If pictures in formats that are not read are ignored; when a sample is requested, if there are two classes and its
+        mask has 0 and 255 alone, as programs for drawing write black and white.
 
     Notes
     -----
@@ -75,7 +78,7 @@ class MaskFolder:
     """
 
     def __init__(self, folder, size=None, names=None):
-        folder = Path(folder)
+        folder = as_path(folder)
         for part in (folder, folder / "images", folder / "masks"):
             if not part.is_dir():
                 raise FileNotFoundError(
@@ -87,7 +90,7 @@ class MaskFolder:
             raise ValueError(
                 f"MaskFolder: {folder} must have 1 to {IGNORED} classes, but names {len(self.names)}"
             )
-        self.size = size
+        self.size = checked_size("MaskFolder", size)
         unread = []
         self.paths = pictures_in("MaskFolder", folder / "images", unread)
         self._masks = _masks_of(self.paths, folder / "masks")
@@ -109,6 +112,12 @@ class MaskFolder:
                 f"MaskFolder: {self._masks[i]} has pixels of class {wrong[0]}, but the {len(self.names)} classes are "
                 f"0 to {len(self.names) - 1}, and {IGNORED} for none"
             )
+        if len(self.names) == 2 and numbers.tolist() == [0, IGNORED]:
+            warnings.warn(
+                f"MaskFolder: {self._masks[i]} has only 0 and {IGNORED}, and {IGNORED} is no class. If it means "
+                f"{self.names[1]!r}, save the masks with 0 and 1",
+                stacklevel=2,
+            )
         if self.size is not None:
             labels = middle(nearest(labels, *resized_size(self.size, *labels.shape)), self.size)
         return middle(image, self.size), labels.astype(np.int64)
@@ -126,7 +135,12 @@ def _names(folder):
         lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"MaskFolder: {path} is no text in UTF-8; save it again as UTF-8") from None
-    return tuple(line.strip() for line in lines)
+    names = tuple(line.strip() for line in lines)
+    if not all(names):
+        raise ValueError(
+            f"MaskFolder: line {names.index('') + 1} of {path} is empty; each line names a class, the first is class 0"
+        )
+    return names
 
 
 def _masks_of(paths, folder):
@@ -148,8 +162,6 @@ def _masks_of(paths, folder):
 def _read_labels(path):
     """The class of each pixel of a mask file, (H, W) uint8, as it is stored."""
     stored = open_image("MaskFolder", path).image
-    if stored.mode == "1":
-        stored = stored.convert("L").point(lambda v: v // 255)  # Pillow makes 255 of 1
     labels = np.asarray(stored)
     if labels.ndim != 2:
         raise ValueError(

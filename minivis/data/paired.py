@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minivis.data import multi_crop
+from minivis.data import multi_crop, transforms
 from minivis.data._check import check_interval, check_rng, pair
 from minivis.data._sized import nearest
 from minivis.data.geometry import resize
@@ -32,7 +32,7 @@ PER_OBJECT = (
 
 
 @dataclass(frozen=True)
-class Compose:
+class Compose(transforms.Compose):
     """Apply several changes, one after the other.
 
     Parameters
@@ -61,14 +61,6 @@ class Compose:
     >>> image.shape, target["masks"].shape[1:]
     ((3, 48, 48), (48, 48))
     """
-
-    transforms: tuple
-
-    def __post_init__(self):
-        object.__setattr__(self, "transforms", tuple(self.transforms))
-        for transform in self.transforms:
-            if not callable(transform):
-                raise TypeError(f"Compose: every transform must be callable, got {transform!r}")
 
     def __call__(self, image, target, rng):
         for transform in self.transforms:

@@ -1,6 +1,8 @@
 """Splits a data set, for example into samples to train on and samples to judge by; a part of a data set.
 Not here: data sets, batches (loader.py)."""
 
+import numbers
+
 import numpy as np
 
 from minivis.data._files import position
@@ -31,6 +33,8 @@ def split(labels, shares=(0.8, 0.2), seed=0):
 
     Raises
     ------
+    TypeError
+        If `labels` are neither a list nor a number.
     ValueError
         If there are fewer samples than parts, the shares do not add up to 1, or a part would be empty.
 
@@ -43,7 +47,13 @@ def split(labels, shares=(0.8, 0.2), seed=0):
     shares = np.asarray(shares, float)
     if shares.ndim != 1 or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
         raise ValueError(f"split: shares must be above 0 and add up to 1, got {shares.tolist()}")
-    labels = np.zeros(labels, int) if np.ndim(labels) == 0 else np.asarray(labels)
+    if np.ndim(labels) == 0:
+        if not isinstance(labels, numbers.Integral):
+            raise TypeError(
+                f"split: labels must be a list of labels or a number of samples, got {labels!r:.60}"
+            )
+        labels = np.zeros(max(0, labels), int)
+    labels = np.asarray(labels)
     if labels.ndim != 1 or len(labels) < len(shares):
         raise ValueError(
             f"split: {len(shares)} parts need at least as many samples in one list, got labels of shape {labels.shape}"

@@ -373,6 +373,47 @@ def test_the_area_is_that_of_the_file_or_else_of_the_mask_or_box(folder):
     assert detection(folder, changed(LIST, *THING, "area", 0))[0][1]["area"][0] == 0
 
 
+LARGE_DISC = np.hypot(*(np.mgrid[:80, :120] - 40)) < 30
+
+
+def large_list():
+    """A photo of 80 x 120 pixels with a polygon and a disc."""
+    content = copy.deepcopy(LIST)
+    content["images"] = [{"id": 42, "file_name": "large.png", "height": 80, "width": 120}]
+    square = {"category_id": 17, "bbox": [20, 10, 40, 50], "segmentation": [[20, 10, 60, 10, 60, 60, 20, 60]]}
+    disc = {"category_id": 1, "bbox": [11, 11, 59, 59], "segmentation": rle_encode(LARGE_DISC)}
+    content["annotations"] = [{"image_id": 42, **square}, {"image_id": 42, **disc}]
+    return content
+
+
+@pytest.mark.parametrize(("size", "shape"), [(20, (20, 30)), ((16, 60), (16, 60)), (100, (100, 150))])
+def test_photos_and_masks_have_the_size_that_is_asked_for(folder, size, shape):
+    pixels = np.repeat(LARGE_DISC[..., None], 3, axis=2)
+    Image.fromarray((pixels * 255).astype(np.uint8)).save(folder / "photos" / "large.png")
+    whole = detection(folder, large_list())[0]
+    image, target = detection(folder, large_list(), size=size)[0]
+    assert image.shape == (3, *shape) and target["masks"].shape == (2, *shape)
+    np.testing.assert_array_equal(target["boxes"], whole[1]["boxes"])
+    scale = shape[0] * shape[1] / (80 * 120)
+    # the areas stay those of the photo in its own size
+    np.testing.assert_allclose(target["area"], [40 * 50, LARGE_DISC.sum()], rtol=0.06)
+    np.testing.assert_allclose(target["masks"].sum(axis=(1, 2)) / scale, target["area"])
+    y, x = ((np.arange(side) + 0.5) * full / side for side, full in zip(shape, (80, 120), strict=True))
+    inside = (y[:, None] > 10) & (y[:, None] < 60) & (x > 20) & (x < 60)
+    assert (target["masks"][0] == inside).mean() > 0.97
+    assert ((image[0] > 0.5) == target["masks"][1]).mean() > 0.97
+    area = detection(folder, changed(large_list(), "annotations", 0, "area", 900.5), size=size)[0][1]["area"]
+    assert area[0] == 900.5
+
+
+def test_a_size_makes_masks_fit_into_memory(folder, monkeypatch):
+    monkeypatch.setattr("minivis.data._coco.MOST_MASK_BYTES", 2 * 80 * 120 - 1)
+    Image.fromarray(np.zeros((80, 120, 3), np.uint8)).save(folder / "photos" / "large.png")
+    with pytest.raises(ValueError, match="2 objects of 80 x 120 pixels: .* and a size makes them smaller"):
+        detection(folder, large_list())
+    assert detection(folder, large_list(), size=40)[0][1]["masks"].shape == (2, 40, 60)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # What is left out
 

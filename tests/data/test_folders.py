@@ -11,7 +11,7 @@ from PIL import Image
 
 from minivis.data import DataLoader
 from minivis.data.cifar import CIFAR10
-from minivis.data.folders import ImageFolder
+from minivis.data.folders import ImageFolder, split_folders
 from minivis.data.mnist import MNIST, read_idx
 
 rng = np.random.default_rng(0)
@@ -48,6 +48,71 @@ def test_folders_are_classes(pets):
     assert [label for _, label in dataset] == [0, 0, 1]
     assert same(dataset[1][0], pixels["cat/b.png"].transpose(2, 0, 1)) and dataset[-1][0].shape == (3, 9, 5)
     assert [label for _, label in ImageFolder(folder, names=["bird", "dog", "cat"])] == [2, 2, 1]
+
+
+def test_a_folder_that_is_split_already_has_the_same_labels_in_each_part(tmp_path):
+    for name in ("train/cat/1", "train/dog/2", "train/Vögel/3", "Val/dog/4", "train/cat/5", "notes/x/6"):
+        path = tmp_path / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(path)
+    (tmp_path / ".test").mkdir()
+    train, validation = (ImageFolder(tmp_path, split=part) for part in ("train", "validation"))
+    assert train.names == validation.names == ("Vögel", "cat", "dog")
+    assert train.labels == [0, 1, 1, 2] and validation.labels == [2]
+    assert {part: path.name for part, path in split_folders(tmp_path).items()} == {
+        "train": "train",
+        "validation": "Val",
+    }
+    assert split_folders(tmp_path / "train") == {}
+    with pytest.raises(
+        ValueError,
+        match="has no folder for split='test' .test or testing.; of such folders it has train, Val",
+    ):
+        ImageFolder(tmp_path, split="test")  # fmt: skip
+    with pytest.raises(ValueError, match="split must be one of train, validation, test, got 'val'"):
+        ImageFolder(tmp_path, split="val")
+    with pytest.raises(ValueError, match="Val holds a folder, .*pass split='train'"):
+        ImageFolder(tmp_path)
+    (tmp_path / "valid").mkdir()
+    with pytest.raises(ValueError, match="has Val and valid, both for validation; rename one"):
+        split_folders(tmp_path)
+
+
+def test_what_systems_leave_behind_is_no_class_and_no_picture(pets):
+    folder, _ = pets
+    for name in (
+        "__MACOSX/cat/._a.png",
+        "@eaDir/x.png",
+        "cat/Thumbs.db",
+        "cat/._a.png",
+        "dog/@eaDir/y.png",
+        ".DS_Store",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"nothing")  # fmt: skip
+    dataset = ImageFolder(folder)
+    assert dataset.names == ("cat", "dog") and len(dataset) == 3
+
+
+@pytest.mark.parametrize(
+    ("size", "error"), [(0, ValueError), ((1, 2, 3), ValueError), (16.5, TypeError), ("16", TypeError)]
+)
+def test_a_size_is_checked_when_the_data_set_is_made(pets, size, error):
+    with pytest.raises(error, match="^ImageFolder: size must be"):
+        ImageFolder(pets[0], size)
+
+
+def test_what_people_give_instead_of_a_folder_of_folders_is_told(pets):
+    folder, _ = pets
+    with pytest.raises(
+        ValueError, match="cat holds no folders; .*; sort the pictures that lie in it, 2 of them"
+    ):
+        ImageFolder(folder / "cat")
+    with pytest.raises(FileNotFoundError, match="no folder .*c.png; it is a file: give the folder"):
+        ImageFolder(folder / "dog" / "c.png")
+    for names in ("cat", ["cat", "dog", "cat"]):
+        with pytest.raises(ValueError, match="names must be a list of different names, got"):
+            ImageFolder(folder, names=names)
 
 
 def test_pictures_are_known_by_any_of_their_suffixes(pets):

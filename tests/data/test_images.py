@@ -165,8 +165,11 @@ def png(**options):
 @pytest.mark.parametrize(
     "data, words",
     [
-        (b"", "is no picture in JPEG"),
+        (b"", "is no picture in JPEG.*; it is empty"),
         (b"hello", "is no picture in JPEG"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "is an HEIC or AVIF picture by another name, .*: save it as JPEG"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "is a pointer of Git LFS"),
+        (b"<!DOCTYPE html><html>", "is a web page: download the picture again"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is no picture in JPEG"),
         (png()[:2000], "is a broken picture"),
         (png()[:40], "is (a broken|no) picture"),
@@ -182,7 +185,7 @@ def png(**options):
         (webp(b"VP8L", b"\x2f\xff\x0f\xff\x03"), "claims 4096 x 4093 pixels, more than [0-9]+ bytes .WEBP. can hold"),
         (webp(b"VP8 ", b"\0\0\0\x9d\x01\x2a" + struct.pack("<HH", 4000, 3000)), "claims 4000 x 3000 pixels, more than"),
     ],
-    ids=[str(i) for i in range(16)],
+    ids=[str(i) for i in range(19)],
 )  # fmt: skip
 def test_a_broken_file_is_named(tmp_path, data, words):
     path = tmp_path / "a.png"

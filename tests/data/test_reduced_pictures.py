@@ -105,7 +105,9 @@ def test_a_picture_of_a_data_set_is_nearly_what_resizing_the_whole_gives(tmp_pat
 def test_a_picture_is_never_reduced_below_its_size_or_made_larger(tmp_path):
     path = write(tmp_path / "a.png", NOISE)
     assert np.array_equal(read_image(path, shortest=100), read_image(path))
-    with pytest.raises(ValueError, match="^read_image: shortest must be at least 1 pixel, got 0"):
+    with pytest.raises(
+        ValueError, match="^read_image: shortest must be a whole number of at least 1 pixel, got 0"
+    ):
         read_image(path, shortest=0)
 
 

@@ -10,7 +10,7 @@ import struct
 import numpy as np
 from PIL import Image
 
-from minivis.data import read_image
+from minivis.data import MaskFolder, image_size, read_image
 from minivis.data.cifar import CIFAR10
 from minivis.data.coco import CocoDetection, CocoPanoptic
 from minivis.data.folders import ImageFolder
@@ -190,12 +190,31 @@ def read_pictures(folder):
     return [read_image(path, orient) for path in sorted(folder.iterdir()) for orient in (True, False)]
 
 
+def read_reduced(folder):
+    """Pictures at a third of their size: (pictures, sizes)."""
+    paths = sorted(folder.iterdir())
+    return [read_image(path, shortest=8) for path in paths], [image_size(path) for path in paths]
+
+
+def label_maps(folder):
+    for part in ("images", "masks"):
+        (folder / part).mkdir()
+    numbers = Image.fromarray((disc() * 1 + noise()[..., 0] // 128).astype(np.uint8))
+    palette = Image.fromarray(np.array(numbers), "P")
+    palette.putpalette(list(range(96)))
+    for i, mask in enumerate([numbers, palette]):
+        Image.fromarray(noise()).save(folder / "images" / f"{i}.jpg", quality=50)
+        mask.save(folder / "masks" / f"{i}.png")
+    (folder / "classes.txt").write_text("road\nsky\ncar\n")
+
+
 READERS = [
     Reader("CocoDetection", detection, read_detection),
     Reader(
         "CocoDetection skip", detection, lambda folder: read_detection(folder, invalid="skip", upright=False)
     ),
     Reader("CocoDetection boxes", one_photo, lambda folder: read_detection(folder, masks=False)),
+    Reader("CocoDetection small", detection, lambda folder: read_detection(folder, size=10)),
     Reader("CocoPanoptic", panoptic, read_panoptic),
     Reader("CocoPanoptic skip", panoptic, lambda folder: read_panoptic(folder, invalid="skip", masks=False)),
     Reader("MNIST", mnist, read_mnist),
@@ -203,4 +222,7 @@ READERS = [
     Reader("ImageFolder", classes, read_classes),
     Reader("read_image PNG", pngs, read_pictures),
     Reader("read_image others", pictures, read_pictures),
+    Reader("read_image reduced PNG", pngs, read_reduced),
+    Reader("read_image reduced", pictures, read_reduced),
+    Reader("MaskFolder", label_maps, lambda folder: list(MaskFolder(folder, size=10))),
 ]
