@@ -49,7 +49,8 @@ def written_notes(model):
     K = model.config.get("num_classes")
     for name in ("labels", "things"):
         if K and notes.get(name) and len(notes[name]) != K:
-            lost.append(f"{name} has {len(notes[name])} entries, but the model has {K} classes")
+            told = listed.counted(len(notes[name]), "entry", "entries")
+            lost.append(f"{name} has {told}, but the model has {listed.counted(K, 'class', 'classes')}")
     return notes, lost
 
 

@@ -104,7 +104,8 @@ class Monitor:
             return (
                 f"fit: {early}{self.name} was never a number, so the model has the weights of the last step"
             )
-        step, value = history["step"][row], f"{history[self.name][row]:.4g}"
+        step = history["step"][row]
+        value = f"{history[self.name][row]:.4g}"
         if not stopped:
             return f"fit: the model has the weights of step {step}, where {self.name} was best ({value})"
         return (

@@ -29,6 +29,7 @@ from minivis.files import (
     some,
     write_files,
 )
+from minivis.listed import counted
 from minivis.model_notes import NOTES, read_notes, written_notes
 from minivis.nn import init
 
@@ -47,6 +48,7 @@ RENAMED_WEIGHTS = {
     r"(stages\.\d+\.blocks\.\d+\.attn)\.(query|key|value|out)\.": r"\1.attention.\2.",  # Swin's
 }
 
+TORCH = (".pth", ".pt", ".ckpt", ".bin", ".pkl")
 PACKAGED = Path(__file__).parent / "weights"  # the checkpoints that come with minivis
 
 
@@ -281,7 +283,8 @@ def describe(model):
 
 def _check_model(name, model):
     if not hasattr(model, "state_dict"):
-        raise TypeError(f"{name}: expected a model (a Module), got {type(model).__name__}")
+        whole = f": give the model itself, mv.{name}(model, ...)" if isinstance(model, dict) else ""
+        raise TypeError(f"{name}: expected a model (a Module), got {type(model).__name__}{whole}")
 
 
 def _class_names(model, num_classes, labels):
@@ -301,7 +304,9 @@ def _class_names(model, num_classes, labels):
     if isinstance(labels, str) or not all(isinstance(label, str) for label in labels) or not len(labels):
         raise ValueError(f"with_classes: labels must be a list of the classes' names, got {labels!r:.100}")
     if num_classes not in (None, len(labels)):
-        raise ValueError(f"with_classes: num_classes is {num_classes}, but there are {len(labels)} labels")
+        raise ValueError(
+            f"with_classes: num_classes is {num_classes}, but labels has {counted(len(labels), 'name', 'names')}"
+        )
     return list(labels)
 
 
@@ -371,6 +376,11 @@ def _stored(name, x, half):
 def _find(source):
     """The folder for a path or a name."""
     folder = as_path(source)
+    if folder.suffix.lower() in TORCH:
+        raise ValueError(
+            f"load: {folder} is a file of PyTorch, which could run code and is not read. Where PyTorch is, write the weights with "
+            f"safetensors.torch.save_file(model.state_dict(), {WEIGHTS!r}); mv.from_pretrained(folder) reads published models"
+        )
     if (folder / WEIGHTS).exists() or (folder / CONFIG).exists():
         return folder
     if str(source) in names():

@@ -21,8 +21,9 @@ from minivis.turns import Turns
 
 __all__ = ["CHECKPOINT", "HISTORY", "TABLE", "fit", "lr_range_test", "train_step"]
 
-# How many updates a training has, how many batches an update takes, and how many there are between rows of the history.
-Length = namedtuple("Length", "steps accumulate row")
+# How many updates a training has, how many batches an update takes, how many there are between rows of the history; and how
+# many epochs of how many batches, if it is counted in epochs.
+Length = namedtuple("Length", "steps accumulate row epochs epoch", defaults=(None, None))
 
 
 def fit(
@@ -129,8 +130,8 @@ def fit(
         foreign (then nothing has changed); if there are no batches, both or none of `steps` and `epochs` are given,
         `accumulate` is more than all batches, the optimiser belongs to another model, two optimisers have a parameter in
         common, the names of losses and optimisers differ, or `ema` is not between 0 and 1. If `monitor` names no column,
-        `mode` is neither "max" nor "min", `patience` is given without `monitor`, or a `ReduceLROnPlateau` has nothing to
-        look at or another mode.
+        `mode` is neither "max" nor "min", `patience` is given without `monitor`, or a
+        `minivis.optim.ReduceLROnPlateau` has nothing to look at or another mode.
     TypeError
         If `loss` or `evaluate` returns the wrong type, or one of `loss` and `optimizer` is a dict and the other is not;
         with `epochs`, also if the loader has no length; with `out`, if it cannot be resumed or `settings` cannot be saved.
@@ -184,6 +185,8 @@ def _loop(run, length, clip, calls, evaluate, out, save_every):
     model.train()
     with progress_bar(length.steps, run.step) as bar, ctrl_c_waits() as pressed:
         while run.step < length.steps and not run.stalled and not pressed:
+            if length.epochs is not None:
+                run.shown["epoch"] = f"{run.step * length.accumulate // length.epoch + 1}/{length.epochs}"
             several = [next(batches) for _ in range(length.accumulate)]
             run.count(take_turns(run.step, model, run.turns, several, clip, before_step))
             if after_step is not None:
@@ -229,7 +232,8 @@ def _length(loader, steps, epochs, accumulate, every):
         raise ValueError(
             f"fit: accumulate={accumulate} batches for an update are more than the {epochs * epoch} of all epochs"
         )
-    return Length(epochs * epoch // accumulate, accumulate, every * accumulate if every else epoch)
+    row = every * accumulate if every else epoch
+    return Length(epochs * epoch // accumulate, accumulate, row, epochs, epoch)
 
 
 def _row_is_due(step, length):

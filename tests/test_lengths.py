@@ -20,11 +20,16 @@ def test_epochs_are_steps_through_the_whole_loader_with_a_row_for_each():
     assert len(loader) == 7 and history["step"] == [7, 14, 21] and bits(model) == bits(other)
     history = train.fit(*parts()[:-1], epochs=np.int64(2), every=5)
     assert history["step"] == [5, 10, 14]
-    history = train.fit(
-        *parts()[:-1], epochs=3, accumulate=2
-    )  # epochs end in updates 4, 7 and after the last
+    # epochs end within updates 4 and 7, and after the last one
+    history = train.fit(*parts()[:-1], epochs=3, accumulate=2)
     assert history["step"] == [4, 7, 10]
     assert train.fit(*parts()[:-1], epochs=4, accumulate=14)["step"] == [1, 2]
+
+
+def test_the_log_says_which_epoch_it_is(capsys):
+    train.fit(*parts()[:-1], epochs=3)
+    lines = capsys.readouterr().err.splitlines()
+    assert "  epoch 1/3  loss " in lines[0] and "  epoch 3/3  loss " in lines[-1]
 
 
 def layer():

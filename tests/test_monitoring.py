@@ -47,9 +47,8 @@ def test_the_model_has_the_weights_of_the_best_row(tmp_path, capsys, numbers, mo
     told = f"fit: the model has the weights of step {10 * best + 10}, where accuracy was best ({numbers[best]:.4g})"
     assert capsys.readouterr().err.splitlines()[-1] == told
     arrays, _ = storage.read_arrays(tmp_path / train.CHECKPOINT)
-    last = {
-        n.removeprefix("model."): x.tobytes() for n, x in arrays.items() if n.startswith("model.")
-    }  # the checkpoint goes on from the last weights, which are those without a monitor
+    # the checkpoint goes on from the last weights, which are those of a training without a monitor
+    last = {n.removeprefix("model."): x.tobytes() for n, x in arrays.items() if n.startswith("model.")}
     plain, *rest = parts()
     train.fit(plain, *rest)
     assert last == bits(plain)

@@ -161,7 +161,7 @@ def test_the_classes_of_a_detector_with_regions_begin_with_one():
         ({}, "num_classes must be a whole number of at least 1, got None"),
         ({"labels": "cat"}, "labels must be a list of the classes' names, got 'cat'"),
         ({"labels": []}, "labels must be a list"),
-        ({"labels": ["cat"], "num_classes": 2}, "num_classes is 2, but there are 1 labels"),
+        ({"labels": ["cat"], "num_classes": 2}, "num_classes is 2, but labels has 1 name"),
     ],
 )
 def test_a_wrong_number_is_told(arguments, told):

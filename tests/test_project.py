@@ -26,14 +26,23 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # Who may import whom. A module may import what stands before it in ORDER, and its own package.
 
 ORDER = [
-    "openblas", "switches", "interrupts", "listed", "pairs", "randomness", "ways", "backend", "dtypes", "broadcasting", "complaints", "debugging", "autograd", "precision", "averaging", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "fast", "losses", "models", "files", "locking", "data", "model_notes", "storage",
-    "metrics", "laws", "viz", "monitoring", "progress", "turns", "steps", "run_state", "rate_range", "train", "pretrained", "recipes", "tasks", "classroom", "doctor", "cli", "__main__",
+    "openblas", "foreign_words", "switches", "interrupts", "listed", "pairs", "randomness", "ways", "backend", "dtypes", "broadcasting", "complaints", "debugging", "autograd", "precision", "averaging", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "fast", "losses", "models", "files", "locking", "data", "model_notes", "storage",
+    "monitoring", "metrics", "laws", "viz", "progress", "turns", "steps", "run_state", "rate_range", "train", "pretrained", "recipes", "tasks", "classroom", "doctor", "cli", "__main__",
 ]  # fmt: skip
 SHARED_BY_MODELS = {"common", "leaky", "local_resnet", "mask_classification"}
 BESIDE = {"data", "metrics", "laws", "viz"}  # they stand beside the models: these alone may import them
 # a model that is another one with a head more, or with other blocks
 EXTENDS = {("models.dinov2", "vit"), ("models.mask_rcnn", "faster_rcnn")}
-MAY_IMPORT_BESIDE = BESIDE | {"model_notes", "rate_range", "train", "pretrained", "recipes", "tasks", "classroom", "cli"}
+MAY_IMPORT_BESIDE = BESIDE | {
+    "model_notes",
+    "rate_range",
+    "train",
+    "pretrained",
+    "recipes",
+    "tasks",
+    "classroom",
+    "cli",
+}
 
 # Library -> the parts of minivis that may import it at all. SciPy and NumPy serve everyone.
 CONFINED = {
@@ -41,7 +50,14 @@ CONFINED = {
     "PIL": {"data", "viz"},
     "sklearn": {"data"},
     "hypothesis": {"laws"},
-    "tqdm": {"progress", "data", "classroom", "pretrained.hub", "pretrained.prediction", "vision.unprompted_masks"},
+    "tqdm": {
+        "progress",
+        "data",
+        "classroom",
+        "pretrained.hub",
+        "pretrained.prediction",
+        "vision.unprompted_masks",
+    },
     # the doctor loads it to see whether it works
     "cupy": {"backend", "fast.cuda", "fast.cuda_attention", "doctor"},
     "cupyx": {"backend", "fast.cuda"},

@@ -221,7 +221,7 @@ def noted(**notes):
         (lambda: with_two_heads(vit()), r"head.0.weight, head.0.bias, head.1.weight and \d more are not as"),
         (lambda: with_relu(vit()), r"\(activation\): ReLU\(\) will be \(activation\): GELU\(\) again"),
         (lambda: noted(preprocess=np.array), "preprocess is not saved: it is code"),
-        (lambda: noted(labels={0: "cat"}), "labels has 1 entries, but the model has 3 classes"),
+        (lambda: noted(labels={0: "cat"}), "labels has 1 entry, but the model has 3 classes"),
         (
             lambda: noted(labels={1: "cat", 2: "dog"}),
             "labels is not saved: its classes must be numbered from 0",

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minivis.autograd import Tensor
+from minivis.listed import counted
 from minivis.models import SAM, MaskFormer
 from minivis.pretrained import postprocess
 
@@ -26,7 +27,7 @@ class Description(NamedTuple):
         The same in a few words.
     rows : list of dict
         ``class`` and ``score``, and the corners ``x0, y0, x1, y1`` of a box in pixels of the photo, or ``share``, the part
-        of the photo that a segment covers; one row for each class, object or segment.
+        of the photo that a segment covers; one row for each object or segment, or for the likeliest class of the photo.
     figure : Figure
         The photo with all of it drawn on.
     """
@@ -90,15 +91,10 @@ def printable(name):
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(name.split()))
 
 
-def counted(number, one, more):
-    """A number with its noun: "1 object", "2 objects"."""
-    return f"{number} {one if number == 1 else more}"
-
-
 def _named(rows, one, more):
-    """How many there are of each class: "3 objects: 2 cat, 1 dog"."""
+    """How many there are of each class: "3 objects: cat (2), dog (1)"."""
     kinds = Counter(row["class"] for row in rows).most_common()
-    told = ", ".join(f"{count} {name}" for name, count in kinds[:5]) + ", ..." * (len(kinds) > 5)
+    told = ", ".join(f"{name} ({count})" for name, count in kinds[:5]) + ", ..." * (len(kinds) > 5)
     return counted(len(rows), one, more) + (f": {told}" if told else "")
 
 
@@ -109,7 +105,7 @@ def _classes(names_of, logits, image):
     names = [names_of.get(int(label), str(label)) for label in labels]
     rows = [{"class": name, "score": float(score)} for name, score in zip(names, scores, strict=True)]
     lines = [f"{row['score']:.3f}  {row['class']}" for row in rows]
-    return Description(lines, lines[0], rows, viz.classes_on_image(image, names, scores))
+    return Description(lines, lines[0], rows[:1], viz.classes_on_image(image, names, scores))
 
 
 def _pixels(labels, logits, image):

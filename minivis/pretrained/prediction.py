@@ -14,9 +14,10 @@ from minivis.autograd import no_grad
 from minivis.data.folders import SUFFIXES
 from minivis.data.images import image_size, read_image
 from minivis.files import as_path, make_folder, write_files
+from minivis.listed import counted
 from minivis.models import CLIP, MAE, SAM, YOLO, ViViT, YOLOv2
 from minivis.pretrained import postprocess
-from minivis.pretrained.description import counted, describe, printable
+from minivis.pretrained.description import describe, printable
 from minivis.pretrained.folder import CONFIG, from_pretrained, read_json
 from minivis.pretrained.own import load_ready
 from minivis.vision import automatic_masks
@@ -107,7 +108,8 @@ def _predict_one(source, photo, out, threshold, things):
         raise FileNotFoundError(
             f"predict: there is no folder {out.absolute().parent} to write {out.name} into"
         )
-    described = _described(source, _ready(source, things), photo, threshold)
+    model = _ready(source, things)
+    described = describe(model, *_answered(source, model, photo, threshold))
     print(*described.lines, sep="\n")
     described.figure.save(out)
     print(f"drawn on {out}")
@@ -128,28 +130,33 @@ def _predict_many(source, photos, out, threshold, things):
     wide = max(len(name) for name in photos)
     for name, path in tqdm(photos.items(), "photos", unit="photo", disable=None, dynamic_ncols=True):
         try:
-            described = _described(source, model, path, threshold)
+            answered = _answered(source, model, path, threshold)
         except (ValueError, OSError) as error:
-            results.append(Prediction(path, None, [], str(error)))
-            tqdm.write(f"{printable(name)}: passed over: {error}", file=sys.stderr)
+            why = str(error).removeprefix("image_size: ").removeprefix("read_image: ")
+            results.append(Prediction(path, None, [], why))
+            tqdm.write(f"{printable(name):{wide}}  passed over: {why}", file=sys.stderr)
             continue
+        described = describe(model, *answered)
         pictures[name].parent.mkdir(parents=True, exist_ok=True)
         described.figure.save(pictures[name])
         results.append(Prediction(path, pictures[name], described.rows, None))
         tqdm.write(f"{printable(name):{wide}}  {described.summary}", file=sys.stdout)
     write_files({out / TABLE: _table(photos, results)})
-    drawn = sum(result.error is None for result in results)
-    print(f"{counted(drawn, 'photo', 'photos')} drawn in {out}, all results in {out / TABLE}")
+    broken = sum(result.error is not None for result in results)
+    told = f", {broken} passed over" if broken else ""
+    print(
+        f"{counted(len(results) - broken, 'photo', 'photos')} drawn in {out}{told}; the table is {out / TABLE}"
+    )
     return results
 
 
-def _described(source, model, photo, threshold):
-    """One photo: read, prepared, run through the model, described."""
+def _answered(source, model, photo, threshold):
+    """Read a photo and run the model on it: the arguments of `describe` after the model."""
     height, width = image_size(photo)
     image = read_image(photo, shortest=_shortest(model, height, width))
     batch = model.preprocess(image)
     output = run_model(source, model, batch, image.shape[1:], threshold)
-    return describe(model, output, image, threshold, batch.shape[2:], (height, width))
+    return output, image, threshold, batch.shape[2:], (height, width)
 
 
 def _shortest(model, height, width):
@@ -205,14 +212,19 @@ def _pictures(photos, out):
 
 
 def _table(photos, results):
-    """The rows of all photos as the bytes of a csv file; a photo in which nothing was found has an empty row."""
+    """The rows of all photos as the bytes of a csv file; a photo in which nothing was found has a row of its name."""
+    rows = [
+        {"photo": name, **row}
+        for name, result in zip(photos, results, strict=True)
+        if result.error is None
+        for row in result.rows or [{}]
+    ]
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    used = [column for column in COLUMNS if any(row.get(column) is not None for row in rows)]
+    writer = csv.DictWriter(text, used, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    for name, result in zip(photos, results, strict=True):
-        for row in [] if result.error else result.rows or [{}]:
-            told = {key: f"{x:.4g}" if isinstance(x, float) else x for key, x in row.items()}
-            writer.writerow({"photo": name, **told})
+    for row in rows:
+        writer.writerow({key: f"{x:.4g}" if isinstance(x, float) else x for key, x in row.items()})
     return text.getvalue().encode("utf-8-sig")  # so that spreadsheets know that it is UTF-8
 
 
