@@ -63,7 +63,7 @@ def lr_range_test(model, loader, loss, optimizer, low=1e-7, high=1.0, steps=100,
     Notes
     -----
     The suggestion is a starting point for the largest rate of a schedule; look at the curve with `minivis.viz.lr_range_test`.
-    Adaptive optimisers often train well with somewhat more.
+    The copies take as much memory again as model and optimiser. A random generator that only `loss` knows does move on.
 
     References
     ----------

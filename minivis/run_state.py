@@ -23,7 +23,23 @@ CHECKPOINT, HISTORY, TABLE = "checkpoint.safetensors", "history.json", "history.
 
 
 class Run:
-    """The state of a training: everything in a checkpoint except the arrays of model and optimiser."""
+    """The state of a training: what its checkpoint holds beside the model, the optimisers and the place in the data.
+
+    Parameters
+    ----------
+    model : Module
+        The model that is trained.
+    loader : DataLoader
+        Its batches.
+    turns : Turns
+        The losses and optimisers.
+    settings : dict
+        What must be the same for a resume, with ``steps``, the planned number of steps.
+    ema : float, optional
+        The momentum of the average of the weights.
+    monitor : Monitor, optional
+        Says which row of the history is the best.
+    """
 
     def __init__(self, model, loader, turns, settings, ema=None, monitor=None):
         self.model, self.loader, self.turns = model, loader, turns
@@ -232,13 +248,17 @@ class Run:
         """Refuse a checkpoint that was written with other settings; but more steps than before are welcome."""
         here = json.loads(json.dumps(self.settings))
         other = [name for name in {**here, **there} if here.get(name) != there.get(name)]
-        if there["steps"] < here["steps"] and set(other) <= {"steps", "optimizer"}:
+        longer = there["steps"] < here["steps"]
+        if longer and set(other) <= {"steps", "optimizer"}:
             if _without_schedule(here["optimizer"]) == _without_schedule(there.get("optimizer")):
                 return
         if other:
             first, *rest = other
             told = f"{first} was {there.get(first)!r:.300}, now {here.get(first)!r:.300}"
             told += f"; {storage.some(rest)} differ too" if rest else ""
+            told += (
+                ". To more steps it can go on if nothing but the schedule is changed beside" if longer else ""
+            )
             raise ValueError(f"fit: {path} was written with other settings, so it cannot go on: {told}")
 
     def _goes_on(self, planned):

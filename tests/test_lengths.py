@@ -175,7 +175,10 @@ def test_the_new_schedule_says_how_fast_it_goes_on(tmp_path, capsys):
     ("changed", "complaint"),
     [
         ({"lr": 0.02}, "steps was 40, now 50; optimizer differ too"),
-        ({"batch": 5}, "steps was 40, now 50; optimizer, loader differ too"),
+        (
+            {"batch": 5},
+            "steps was 40, now 50; optimizer, loader differ too. To more steps it can go on if nothing but",
+        ),
         ({"momentum": True}, "steps was 40, now 50; optimizer differ too"),
     ],
 )

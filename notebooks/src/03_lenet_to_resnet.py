@@ -1583,17 +1583,110 @@ passed = claims(
 # </details>
 
 # %% [markdown]
-# ## What to take away
+# ## Six questions
 #
-# - LeNet, AlexNet, VGG and ResNet have one plan: convolutions that make maps smaller and more numerous, then linear
-#   layers. In the older ones nearly all parameters are in the linear layers, nearly all work in the convolutions.
-# - Stacks of 3 x 3 filters see as far as large filters, with fewer weights and more ReLUs.
-# - First filters can show edges and colours. What deeper channels respond to is best seen in the
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+
+# %% [markdown] tags=["question:forbidden-kernels"]
+# **1. What would happen to LeNet's maps C3 if the 36 kernels that its table forbids held the number 1000?**
+#
+# <details><summary>Answer</summary>
+#
+# Nothing. The table sets them to 0 before they are used, so they have no effect, and they get no gradient either.
+#
+# ```python
+# seen_by = mv.models.lenet.CONNECTIONS[:, :, None, None]
+# x, w, b = (rng.standard_normal(shape) for shape in [(1, 6, 9, 9), (16, 6, 5, 5), 16])
+# same = masked(x, np.where(seen_by, w, 1000), b, mv.models.lenet.CONNECTIONS)
+# np.testing.assert_allclose(same, masked(x, w, b, mv.models.lenet.CONNECTIONS))
+# assert (~mv.models.lenet.CONNECTIONS).sum() == 36
+# ```
+# </details>
+
+# %% [markdown] tags=["question:mean-in-vgg"]
+# **2. What would happen to the parameters of VGG-16 if the mean over all positions stood before its first linear layer, as in ResNet?**
+#
+# <details><summary>Answer</summary>
+#
+# They would fall from 138 to 38 million. The first linear layer would read 512 numbers instead of $512 \cdot 7 \cdot 7$, and almost three quarters of all parameters are in this one layer.
+#
+# ```python
+# first_layer = {places: 4096 * (512 * places + 1) for places in (49, 1)}
+# assert 138_357_544 - first_layer[49] + first_layer[1] == 37_694_248
+# ```
+# </details>
+
+# %% [markdown] tags=["question:seven-by-seven"]
+# **3. Which is larger, the field of three convolutions of $3 \times 3$ or that of one of $7 \times 7$? And which has more weights?**
+#
+# <details><summary>Answer</summary>
+#
+# The fields are equal, 7 pixels. With $C$ channels in and out the single one has $49\,C^2$ weights, the three have $27\,C^2$, and they have a ReLU after each.
+#
+# ```python
+# assert field_of([(3, 1, 1)] * 3) == field_of([(7, 1, 1)]) == (7, 1)
+# weights_of = lambda *kernels: sum(mv.nn.Conv2d(8, 8, k, bias=False).weight.size for k in kernels)
+# assert weights_of(3, 3, 3) == 27 * 8**2 < weights_of(7) == 49 * 8**2
+# ```
+# </details>
+
+# %% [markdown] tags=["question:one-image"]
+# **4. A trained network with batch norm reads one image, alone and among 49 others. When is the answer the same?**
+#
+# <details><summary>Answer</summary>
+#
+# In evaluation: there the norm takes the averages that it kept from the training. During training it takes mean and deviation of the batch, so every image changes the answers for all others.
+#
+# ```python
+# import copy
+# net, row = copy.deepcopy(nets["residual 20"]), held[:50]
+# with mv.no_grad():
+#     asked = {mode: (net.train(mode == "training")(row[:2]).data, net(row).data[:2]) for mode in ("training", "evaluation")}
+# apart = {mode: abs(alone - among).max() for mode, (alone, among) in asked.items()}
+# assert apart["evaluation"] < 1e-3 < 0.1 < apart["training"]
+# ```
+# </details>
+
+# %% [markdown] tags=["question:surviving-blocks"]
+# **5. A network of 54 blocks is trained with stochastic depth, and its last block survives in half of the steps. How many blocks does a step compute, on average?**
+#
+# <details><summary>Answer</summary>
+#
+# About forty, three quarters: the first block always survives, the last in half of the steps, and the probability falls in equal steps between them.
+#
+# ```python
+# rates = mv.nn.drop_path_rates(0.5, 54)
+# assert np.isclose(sum(1 - rate for rate in rates), 0.75 * 54)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:ten-times-the-steps"]
+# **6. What happens to the error of Euler's method for $y' = y$ if it takes 1000 steps instead of 100?**
+#
+# <details><summary>Answer</summary>
+#
+# It falls to a tenth: the method is of order 1. Runge and Kutta's method is of order 4, so its error would fall to a ten-thousandth.
+#
+# ```python
+# off_by = {steps: math.e - euler(growth, 1.0, 0, 1, steps) for steps in (100, 1000)}
+# assert 9.5 < off_by[100] / off_by[1000] < 10.5
+# ```
+# </details>
+
+# %% [markdown]
+# ## What you can do now
+#
+# - You can draw LeNet, AlexNet, VGG and ResNet and count them: convolutions make maps smaller and more numerous, then
+#   come linear layers. In the older ones nearly all parameters are in the linear layers, nearly all work in the
+#   convolutions.
+# - You can compute a receptive field: stacks of 3 x 3 filters see as far as large filters, with fewer weights and more
+#   ReLUs.
+# - You can look inside. First filters can show edges and colours; what deeper channels respond to is best seen in the
 #   images that they like best.
-# - Deeper plain networks are worse on the training set: the trouble is optimisation. Batch norm and starting values alone
-#   do not mend it.
-# - A residual block learns what to *add*: $F = 0$ is the identity, and gradients have a free way.
-# - Blocks can be left out, in training (stochastic depth) and even afterwards.
-# - A residual block is a step of Euler's method. With smaller steps the network approaches a differential equation.
+# - You can say why deeper plain networks are worse on the training set: the trouble is optimisation. Batch norm and
+#   starting values alone do not mend it.
+# - You can write a residual block, which learns what to *add*: $F = 0$ is the identity, and gradients have a free way.
+#   Blocks can be left out, in training (stochastic depth) and even afterwards.
+# - You can read it as a step of Euler's method. With smaller steps the network approaches a differential equation.
 #
 # Next: [04. Kernels that adapt](04_kernels_that_adapt.ipynb), where filters depend on the image.

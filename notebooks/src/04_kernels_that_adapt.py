@@ -883,13 +883,101 @@ passed = claims(
 # </details>
 
 # %% [markdown]
-# ## What to take away
+# ## Six questions
 #
-# - One kernel for the whole image is a compromise between flat ground and edges. A kernel computed at each place is not.
-# - The bilateral filter compares two intensities, non-local means two patches, LARK two positions with the gradients
-#   around them. All three sum weights to 1, and leave an even image as it is.
-# - What they gain depends on the image and the noise: up to 3.5 dB where patterns repeat, nothing where noise drowns the
-#   comparison. Settings must be chosen on other images than those that are measured.
-# - The bilateral filter is attention with fixed queries and keys. Transformers learn what to compare, and where.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+
+# %% [markdown] tags=["question:very-wide-intensity"]
+# **1. What does the bilateral filter become if its width in intensity, $b_x$, is very large?**
+#
+# <details><summary>Answer</summary>
+#
+# The Gaussian filter. All intensities then count as alike, the first factor is 1, and only the distance is left.
+#
+# ```python
+# wide = mv.vision.bilateral_filter(small, 5, 1e6, 2.0)
+# assert np.allclose(wide, mv.vision.gaussian_filter(small, 5, 2.0), atol=1e-9)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:very-narrow-intensity"]
+# **2. And what does it become if $b_x$ is very small?**
+#
+# <details><summary>Answer</summary>
+#
+# It changes nothing: only pixels with exactly the same intensity count, so each pixel keeps its own. A filter that adapts too much does not remove noise.
+#
+# ```python
+# narrow = mv.vision.bilateral_filter(small, 5, 1e-6, 2.0)
+# assert np.allclose(narrow, small, atol=1e-9)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:brighter-photo"]
+# **3. What happens to the weights of the three kernels if 0.1 is added to every pixel?**
+#
+# <details><summary>Answer</summary>
+#
+# Nothing. They compare intensities, patches and gradients, and all of these are differences. So the result is the old one plus 0.1.
+#
+# ```python
+# for f in (lambda y: V.bilateral_filter(y, 5, 0.3, 2.0), lambda y: V.non_local_means(y, 3, 7, 0.1, 25 / 255), lambda y: lark(y, 2.0)):
+#     np.testing.assert_allclose(f(small + 0.1), f(small) + 0.1, atol=1e-6)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:single-pixel-patches"]
+# **4. Why does non-local means compare patches, and not pixels, when it looks so far away?**
+#
+# <details><summary>Answer</summary>
+#
+# Two noisy pixels of the same thing differ by chance, and among many candidates some unlike ones look alike. The mean over a patch evens the noise out: the squared difference of two noisy patches of 25 pixels spreads a fifth as much as that of two pixels.
+#
+# ```python
+# pairs_of = np.random.default_rng(1).standard_normal((2, 4000, 25)) * 25 / 255
+# squares = (pairs_of[0] - pairs_of[1]) ** 2
+# assert 4.5 < squares[:, 0].std() / squares.mean(axis=1).std() < 5.5
+# ```
+# </details>
+
+# %% [markdown] tags=["question:turned-edge"]
+# **5. What happens to the steering matrix if the image is turned by 90 degrees?**
+#
+# <details><summary>Answer</summary>
+#
+# Its two diagonal numbers change places: what was across the edge is along it now. The determinant, and with it the area of the kernel, stays.
+#
+# ```python
+# G = np.array([[3.0, 0.0], [0.0, 4.0]])
+# C_here, C_turned = steering_matrix(G), steering_matrix(G[:, ::-1])
+# assert np.allclose(np.diag(C_turned), np.diag(C_here)[::-1])
+# assert np.isclose(np.linalg.det(C_turned), np.linalg.det(C_here))
+# ```
+# </details>
+
+# %% [markdown] tags=["question:own-photograph"]
+# **6. Why is it cheating to choose a filter's width on the image that one measures?**
+#
+# <details><summary>Answer</summary>
+#
+# The best of several candidates on one image is best there by chance too, so it can only look as good or better. On the tower with noise 25, the width chosen on the flower is not better than the one chosen on the tower itself.
+#
+# ```python
+# score = lambda f: psnr(f(noisy_part("tower", 25, 0), 25 / 255), parts["tower"])
+# own = max(score(f) for f in CANDIDATES["Gaussian"])
+# assert own >= score(chosen("Gaussian", "flower", 25))
+# ```
+# </details>
+
+# %% [markdown]
+# ## What you can do now
+#
+# - You can say why one kernel for the whole image is a compromise between flat ground and edges, and measure it.
+# - You can write three kernels that adapt: the bilateral filter compares two intensities, non-local means two patches,
+#   LARK two positions with the gradients around them. All three sum weights to 1, and leave an even image as it is.
+# - You can compare them fairly, with settings chosen on other images than those that are measured. What they gain depends
+#   on the image and the noise: up to 3.5 dB where patterns repeat, nothing where noise drowns the comparison.
+# - You can write the bilateral filter as attention with fixed queries and keys. Transformers learn what to compare, and
+#   where.
 #
 # Next: [05. Attention](05_attention.ipynb), where the comparison is learned.

@@ -968,15 +968,107 @@ passed = claims(
 # </details>
 
 # %% [markdown]
-# ## What to take away
+# ## Six questions
 #
-# - Attention has two steps: it relates (a scaled dot product for each pair) and aggregates (an average of values with
-#   the weights of a softmax over keys).
-# - The scale $1/\sqrt d$ keeps the standard deviation of the scores at 1, whatever the width, so that the gradients
-#   do not vanish.
-# - Self-attention and cross-attention have the same formula; queries may even be learned parameters.
-# - The weights of attention depend on the input and reach everywhere; those of a convolution are fixed and local.
-#   Attention does not depend on the order of the tokens until positions are added.
-# - Its cost grows with $N^2$. Masks are boolean, True = may be attended, and a masked key has a weight of exactly 0.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+
+# %% [markdown] tags=["question:no-scale"]
+# **1. What happens to the weights of attention at a width of 512 if we forget to divide by $\sqrt{d}$?**
+#
+# <details><summary>Answer</summary>
+#
+# Nearly all weight goes to one key: the scores have a standard deviation of about 22 instead of 1. The softmax saturates, and its gradient vanishes.
+#
+# ```python
+# q, k = rng.standard_normal((100, 512)), rng.standard_normal((50, 512))
+# largest = {scale: softmax(q @ k.T * scale).max(axis=1).mean() for scale in (1.0, 1 / math.sqrt(512))}
+# assert largest[1.0] > 0.85 and largest[1 / math.sqrt(512)] < 0.25
+# ```
+# </details>
+
+# %% [markdown] tags=["question:outside"]
+# **2. Can the output of attention be larger than all the values it averages?**
+#
+# <details><summary>Answer</summary>
+#
+# No. Its weights are positive and sum to 1, so each output lies between the smallest and the largest value. To make something new a network needs the MLP.
+#
+# ```python
+# q, k, v = rng.standard_normal((3, 20, 4))
+# out = scaled_dot_product_attention(9 * q, k, v)
+# assert (out <= v.max(axis=0)).all() and (out >= v.min(axis=0)).all()
+# ```
+# </details>
+
+# %% [markdown] tags=["question:equal-keys"]
+# **3. What does a query find out if all keys are equal?**
+#
+# <details><summary>Answer</summary>
+#
+# The plain mean of the values, whatever it asks: all scores are equal, so all weights are.
+#
+# ```python
+# q, v = rng.standard_normal((3, 4)), rng.standard_normal((6, 2))
+# out = scaled_dot_product_attention(q, np.ones((6, 4)), v)
+# np.testing.assert_allclose(out, np.broadcast_to(v.mean(axis=0), (3, 2)))
+# ```
+# </details>
+
+# %% [markdown] tags=["question:more-heads"]
+# **4. A layer of width 32 gets eight heads instead of one. What changes: its parameters, or the number of its attention maps?**
+#
+# <details><summary>Answer</summary>
+#
+# The maps: eight instead of one. The heads divide the 32 numbers among themselves, so the four matrices keep their size.
+#
+# ```python
+# one, eight = (mv.nn.MultiHeadAttention(32, heads, rng=0) for heads in (1, 8))
+# assert sum(p.size for p in one.parameters()) == sum(p.size for p in eight.parameters())
+# with mv.nn.looking(eight) as maps_of_eight:
+#     eight(rng.standard_normal((1, 10, 32)).astype(np.float32))
+# assert maps_of_eight["weights"].shape == (1, 8, 10, 10)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:shuffled-keys"]
+# **5. In cross-attention the keys are put into another order, and the values with them. What happens to the output?**
+#
+# <details><summary>Answer</summary>
+#
+# Nothing: each query finds the same keys and averages the same values. If the *queries* are put into another order, the outputs follow.
+#
+# ```python
+# q, (k, v), order = rng.standard_normal((5, 4)), rng.standard_normal((2, 7, 4)), rng.permutation(7)
+# out = scaled_dot_product_attention(q, k, v)
+# np.testing.assert_allclose(scaled_dot_product_attention(q, k[order], v[order]), out)
+# np.testing.assert_allclose(scaled_dot_product_attention(q[::-1], k, v), out[::-1])
+# ```
+# </details>
+
+# %% [markdown] tags=["question:twice-the-side"]
+# **6. An image gets twice as many pixels along each side, and the patches stay as they are. By which factor grows the map of the attention weights?**
+#
+# <details><summary>Answer</summary>
+#
+# By 16: there are four times as many tokens, and the map has a number for each pair of them.
+#
+# ```python
+# count = lambda side: mv.vision.patchify(np.zeros((1, 3, side, side)), 16).shape[1]
+# assert count(448) ** 2 == 16 * count(224) ** 2 and count(224) == 196
+# ```
+# </details>
+
+# %% [markdown]
+# ## What you can do now
+#
+# - You can compute attention by hand, with loops, with matrices and with the library. It has two steps: it relates (a
+#   scaled dot product for each pair) and aggregates (an average of values with the weights of a softmax over keys).
+# - You can say what the scale $1/\sqrt d$ is for: it keeps the standard deviation of the scores at 1, whatever the
+#   width, so that the gradients do not vanish.
+# - You can use the same formula within one set and between two, with several heads, with learned queries, and with
+#   masks: boolean, True = may be attended, and a masked key has a weight of exactly 0.
+# - You can say what a convolution cannot do: its weights are fixed and local, those of attention depend on the input
+#   and reach everywhere. Attention does not depend on the order of the tokens until positions are added.
+# - You can say what it costs: $N^2$ scores for $N$ tokens.
 #
 # Next: [06. Attention inside CNNs](06_attention_inside_cnns.ipynb), where it meets convolution.

@@ -1160,15 +1160,110 @@ passed = claims(
 # </details>
 
 # %% [markdown]
-# ## What to take away
+# ## Six questions
 #
-# - Attention over the places of a map is a block like any other: it can stand between two convolutions, and with a zero
-#   at its end it starts as the identity.
-# - SAGAN's module and the non-local block are the same softmax; the papers differ in widths, in the form of $f$ and in
-#   what starts at zero. Published programs are often another function than the paper: look at what they pool, and when.
-# - Over the frames of a film the block is blind to their order. It finds what belongs together; what that means has to
-#   come from position codes and from where the answer is read.
-# - In a sliding window attention can replace convolution. It has fewer parameters, but not less time.
-# - A local relation layer multiplies appearance with geometry, as a bilateral filter does, and learns both.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+
+# %% [markdown] tags=["question:distant-places"]
+# **1. How many $3 \times 3$ convolutions does it take until the middle of a map of $15 \times 15$ depends on its corners, and how many layers of attention?**
+#
+# <details><summary>Answer</summary>
+#
+# Seven convolutions, since each adds one pixel on every side; one layer of attention.
+#
+# ```python
+# field = lambda count: reach(convolutions(count))
+# assert field(6) == 13 * 13 and field(7) == 15 * 15
+# ```
+# </details>
+
+# %% [markdown] tags=["question:gamma"]
+# **2. What would a GAN lose if $\gamma$ of its new attention module started at 1 instead of 0?**
+#
+# <details><summary>Answer</summary>
+#
+# What it had learned, if it was trained before: the module would change its maps at once. With $\gamma = 0$ it starts as the identity, and is faded in as far as it helps.
+#
+# ```python
+# fresh = mv.models.SelfAttention2d(64, spectral=False, rng=0)
+# before = rng.standard_normal((1, 64, 4, 4)).astype(np.float32)
+# assert (fresh(before).numpy() == before).all()
+# fresh.gamma.data += 1
+# assert abs(fresh(before).numpy() - before).max() > 0.01
+# ```
+# </details>
+
+# %% [markdown] tags=["question:shuffled-frames"]
+# **3. The frames of a film are put into another order. What does a non-local block make of it?**
+#
+# <details><summary>Answer</summary>
+#
+# The same maps in that other order: the block compares places and does not know to which frame they belong. Without a hint of time it cannot tell a film from its reverse.
+#
+# ```python
+# film, order = rng.standard_normal((1, 4, 3, 2, 2)), np.array([2, 0, 1])
+# matrices = [*rng.standard_normal((3, 2, 4)), rng.standard_normal((4, 2))]
+# shuffled = mv.vision.non_local(film[:, :, order], *matrices)
+# np.testing.assert_allclose(shuffled, mv.vision.non_local(film, *matrices)[:, :, order])
+# ```
+# </details>
+
+# %% [markdown] tags=["question:larger-window"]
+# **4. A window grows from 3 to 11 pixels. What happens to the parameters of a convolution, and to those of local attention?**
+#
+# <details><summary>Answer</summary>
+#
+# Those of the convolution grow with the area, to more than 13 times as many. Those of local attention stay nearly the same: three projections, and tables for 11 rows and columns of offsets instead of 3.
+#
+# ```python
+# grown = {name: row["parameters"][-1] / row["parameters"][0] for name, row in costs["layers"].items()}
+# assert costs["windows"][0] == 3 and costs["windows"][-1] == 11
+# assert grown["convolution"] > 13 and grown["local attention"] < 1.1
+# ```
+# </details>
+
+# %% [markdown] tags=["question:zero-query"]
+# **5. All queries of a local attention layer are 0. What does it compute?**
+#
+# <details><summary>Answer</summary>
+#
+# The mean over the neighbours that exist: all scores are equal. With zeros as a border, which take part in the mean, a picture of ones would become darker at its rim.
+#
+# ```python
+# eye = np.eye(2)
+# means = mv.models.local_attention(np.ones((1, 2, 4, 4)), 0 * eye, eye, eye, np.zeros((3, 1)), np.zeros((3, 1)), 1, 3)
+# np.testing.assert_allclose(means, 1)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:flat-geometry"]
+# **6. A local relation layer has a flat geometry and is used on a picture of one colour. What happens if its appearance term is made ten times as strong?**
+#
+# <details><summary>Answer</summary>
+#
+# Nothing: all pixels are alike, so all differences are 0 and all weights equal. The appearance term works only where pixels differ.
+#
+# ```python
+# even, w1 = np.full((1, 1, 5, 5), 0.4), np.ones((1, 1))
+# for strength in (1, 10):
+#     same = mv.models.local_relation(even, strength * w1, strength * w1, np.zeros((1, 3, 3)), 1, 3, "squared")
+#     np.testing.assert_allclose(same, even)
+# ```
+# </details>
+
+# %% [markdown]
+# ## What you can do now
+#
+# - You can put attention over the places of a map between two convolutions. With a zero at its end it starts as the
+#   identity, also inside a trained network.
+# - You can compute SAGAN's module and the non-local block. Both are the same softmax; the papers differ in widths, in the
+#   form of $f$ and in what starts at zero. Published programs are often another function than the paper: look at what
+#   they pool, and when.
+# - You can say what the block does with films: it is blind to the order of frames. It finds what belongs together; what
+#   that means has to come from position codes and from where the answer is read.
+# - You can write attention in a sliding window, with offsets and borders. It has fewer parameters than a convolution, but
+#   does not take less time.
+# - You can say how a local relation layer makes its weights: it multiplies appearance with geometry, as a bilateral filter
+#   does, and learns both.
 #
 # Next: [07. The Transformer](07_transformer.ipynb), which is built from attention alone.

@@ -699,14 +699,106 @@ passed = claims(
 # </details>
 
 # %% [markdown]
-# ## What to take away
+# ## Six questions
 #
-# - A transformer takes vectors with positions. What the vectors stand for (words, patches) is decided by the
-#   embedding alone.
-# - In a block, attention exchanges information between tokens and the MLP transforms each token. The residual means
-#   that both only *add* to it. A block has about $12 D^2$ parameters.
-# - With the causal mask the outputs of a prefix do not depend on what follows: a law that you can test.
-# - A decoder also has cross-attention, which reads the output of the encoder. Its map shows where the answer was
-#   found.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+
+# %% [markdown] tags=["question:half-patches"]
+# **1. What would happen to the tokens of the photo, and to the work of attention, if the patches were half as wide and half as high?**
+#
+# <details><summary>Answer</summary>
+#
+# There would be four times as many tokens, 96 instead of 24. Attention compares every pair, so it would have 16 times as many pairs to compare.
+#
+# ```python
+# halves = mv.vision.patchify(photo[None], patch // 2)[0]
+# assert len(halves) == 4 * len(flat) == 96
+# assert mv.ops.attention_weights(halves, halves).size == 16 * 24**2
+# ```
+# </details>
+
+# %% [markdown] tags=["question:no-positions"]
+# **2. What would an encoder without position codes return if the tokens came in another order?**
+#
+# <details><summary>Answer</summary>
+#
+# The same vectors, in that other order. Nothing in a block knows at which place a vector stands, so no such network could learn to reverse.
+#
+# ```python
+# layer, tokens, order = nn.TransformerEncoderLayer(16, 4, 64, rng=0), rng.standard_normal((1, 7, 16)), rng.permutation(7)
+# tokens = tokens.astype(np.float32)
+# np.testing.assert_allclose(layer(tokens[:, order]).data, layer(tokens).data[:, order], atol=1e-5)
+# assert (order != np.arange(7)).any()
+# ```
+# </details>
+
+# %% [markdown] tags=["question:louder-token"]
+# **3. One token is multiplied by 10 and 3 is added to each of its numbers. What does the layer norm make of it?**
+#
+# <details><summary>Answer</summary>
+#
+# The same as before. It subtracts the mean, which removes the 3, and divides by the standard deviation, which removes the 10.
+#
+# ```python
+# token = rng.standard_normal((1, 8))
+# np.testing.assert_allclose(layer_norm(10 * token + 3, 8), layer_norm(token, 8), atol=1e-4)
+# assert abs(10 * token + 3 - token).max() > 1
+# ```
+# </details>
+
+# %% [markdown] tags=["question:twice-as-wide"]
+# **4. Which makes a block larger: twice the width, or twice the heads?**
+#
+# <details><summary>Answer</summary>
+#
+# Twice the width: four times the parameters, since they grow like $12 D^2$. Twice the heads change nothing, because the heads divide the width among themselves.
+#
+# ```python
+# size = lambda d, heads: sum(p.size for p in nn.TransformerEncoderLayer(d, heads, 4 * d, rng=0).parameters())
+# assert size(64, 8) == size(64, 4) and 3.9 < size(128, 4) / size(64, 4) < 4
+# ```
+# </details>
+
+# %% [markdown] tags=["question:one-digit"]
+# **5. In the source, one digit of place 2 is replaced. Which digit of the answer changes?**
+#
+# <details><summary>Answer</summary>
+#
+# That of place 4: the network has learned to look up place $6 - i$. The encoder lets every place see every other, so all of the memory changes a little. But the decoder reads only what it needs.
+#
+# ```python
+# before, _, _ = batch(100)
+# after = before.copy()
+# after[:, 2] = (after[:, 2] + 1) % 10
+# differ = (write(model, before) != write(model, after)).mean(axis=0)
+# assert differ.argmax() == 4 and differ[4] > 0.8 and np.delete(differ, 4).max() < 0.2
+# ```
+# </details>
+
+# %% [markdown] tags=["question:eight-digits"]
+# **6. What would the trained network write for a number of eight digits?**
+#
+# <details><summary>Answer</summary>
+#
+# Something wrong. It can be run, because the sine code has a value for place 7 too. But it has learned to begin with place 6, and never saw a number that goes on behind it.
+#
+# ```python
+# longer = rng.integers(0, 10, (100, 8))
+# right_now = (write(model, longer) == longer[:, :0:-1]).all(axis=1).mean()
+# assert right_now < 0.2 < right
+# ```
+# </details>
+
+# %% [markdown]
+# ## What you can do now
+#
+# - You can turn an image into tokens and add positions to them. What the vectors of a transformer stand for (words,
+#   patches) is decided by the embedding alone.
+# - You can write a block and say what each part is for: attention exchanges information between tokens, the MLP
+#   transforms each token, and the residual means that both only *add* to it. A block has about $12 D^2$ parameters.
+# - You can keep a decoder from using later tokens, and test it: with the causal mask the outputs of a prefix do not
+#   depend on what follows.
+# - You can train an encoder and a decoder, let them write symbol by symbol, and read in the cross-attention where each
+#   answer was found.
 #
 # Next: [08. ViT](08_vit.ipynb), where the tokens are patches and the decoder is gone.

@@ -863,14 +863,104 @@ passed = claims(
 # </details>
 
 # %% [markdown]
-# ## What to take away
+# ## Six questions
 #
-# - Hiding a part and predicting it makes a task without labels. The loss counts what is hidden.
-# - BERT hides 15 % of the words: 80 % of these become `[MASK]`, 10 % another word, 10 % stay.
-# - A cross-entropy is only large or small beside the entropy that the data leave.
-# - MAE hides 75 % of the patches, because neighbouring patches tell nearly everything. Its encoder sees only the rest.
-# - Two sorts hide and restore without a loop: the patch at each rank, and the rank of each patch.
-# - What counts is not the painting but what the encoder's features tell afterwards. It is to be compared with the
-#   untrained network and with pixels.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+
+# %% [markdown] tags=["question:only-masks"]
+# **1. What would change if every chosen word became `[MASK]`, instead of 80 % of them?**
+#
+# <details><summary>Answer</summary>
+#
+# A word that is not `[MASK]` would never be asked for. So the network could ignore all words in visible places but as a help for the others, and would represent them badly. As it is, one visible word in sixty is scored: half of these words are wrong.
+#
+# ```python
+# ids = np.random.default_rng(0).integers(4, 30, (500, 48))
+# shown, _, asked = mask_tokens(ids, np.random.default_rng(1), 30, 3, tokenizer.special_ids)
+# visible = shown != 3
+# assert 0.025 < asked[visible].mean() < 0.045 and 0.4 < (shown != ids)[visible & asked].mean() < 0.6
+# ```
+# </details>
+
+# %% [markdown] tags=["question:elsewhere"]
+# **2. A network predicts nonsense for all words that were *not* chosen. What does this cost?**
+#
+# <details><summary>Answer</summary>
+#
+# Nothing: the loss is a mean over the chosen words, and no gradient comes from the others.
+#
+# ```python
+# scores = mv.Tensor(rng.standard_normal((1, 6, 30)), requires_grad=True)
+# asked = np.array([[False, True, False, False, True, False]])
+# mlm_loss(scores, np.full((1, 6), 7), asked).backward()
+# assert (scores.grad[~asked] == 0).all() and (scores.grad[asked] != 0).all()
+# ```
+# </details>
+
+# %% [markdown] tags=["question:four-textures"]
+# **3. A model gives each of the four textures 1/4, and is right about everything else. Is its loss for hidden textures good?**
+#
+# <details><summary>Answer</summary>
+#
+# It is as good as it can be. The caption leaves four textures open, so no model gets below $\ln 4 = 1.386$ nats. A loss says little without the entropy of the data.
+#
+# ```python
+# least = mv.ops.cross_entropy(np.zeros((4, 4)), np.arange(4))
+# surer = mv.ops.cross_entropy(np.tile([2.0, 0, 0, 0], (4, 1)), np.arange(4))
+# assert np.isclose(least, math.log(4)) and surer > least
+# ```
+# </details>
+
+# %% [markdown] tags=["question:fewer-visible"]
+# **4. A masked autoencoder hides 75 % of the patches instead of 50 %. How many pairs of tokens does its encoder compare then?**
+#
+# <details><summary>Answer</summary>
+#
+# A quarter as many: the hidden patches do not enter the encoder, so there are half as many tokens, and pairs go with the square.
+#
+# ```python
+# kept = [random_masking(np.zeros((1, 64, 8)), ratio, rng.random((1, 64)))[0].shape[1] for ratio in (0.5, 0.75)]
+# assert kept == [32, 16] and kept[0] ** 2 == 4 * kept[1] ** 2
+# ```
+# </details>
+
+# %% [markdown] tags=["question:late-positions"]
+# **5. What would go wrong if the position codes were added *after* the patches were hidden?**
+#
+# <details><summary>Answer</summary>
+#
+# The kept tokens stand in the order of their random ranks. The code of place 0 would go to a different patch each time, and the encoder could not know where a patch was.
+#
+# ```python
+# at = np.arange(64.0).reshape(1, 64, 1)
+# first, again = (random_masking(at, 0.75, np.random.default_rng(seed).random((1, 64)))[0] for seed in (0, 1))
+# assert (first[0, :, 0] != np.sort(first[0, :, 0])).any() and (first != again).any()
+# ```
+# </details>
+
+# %% [markdown] tags=["question:brightness-taken-away"]
+# **6. With normalised pixels, what does the decoder have to predict for a patch of one colour?**
+#
+# <details><summary>Answer</summary>
+#
+# Zeros, whatever the colour: the patch minus its own mean is 0. So brightness and colour, which are easy to guess from the neighbours, no longer count.
+#
+# ```python
+# for level in (0.2, 0.9):
+#     even = np.full((1, 1, 4, 4), level)
+#     assert mae_loss(even, np.zeros((1, 1, 16)), np.array([[True]]), 4, norm_pix=True) < 1e-9
+# ```
+# </details>
+
+# %% [markdown]
+# ## What you can do now
+#
+# - You can make a task without labels: hide a part and predict it. The loss counts what is hidden.
+# - You can hide words as BERT does, 15 % of them: 80 % of these become `[MASK]`, 10 % another word, 10 % stay.
+# - You can judge a cross-entropy: it is only large or small beside the entropy that the data leave.
+# - You can hide patches and put them back with two sorts: the patch at each rank, and the rank of each patch. MAE hides
+#   75 %, because neighbouring patches tell nearly everything, and its encoder sees only the rest.
+# - You can write a masked autoencoder and say what it has learned. What counts is not the painting but what the encoder's
+#   features tell afterwards, beside those of the untrained network and beside pixels.
 #
 # Next: [10. Swin](10_swin.ipynb), which keeps attention inside small windows, so that images may be large.

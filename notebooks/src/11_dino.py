@@ -967,14 +967,108 @@ passed = claims(
 # </details>
 
 # %% [markdown]
-# ## What to take away
+# ## Six questions
 #
-# - DINO asks one thing: the same answer for two views of one picture. Student and teacher are one network; the teacher is a
-#   moving average of the student's weights and gets no gradient.
-# - The loss is a cross-entropy for each pair of different views. The student sees all views, the teacher the large ones.
-# - There are two ways to collapse. Centring keeps one answer from winning; the low temperature of the teacher keeps all
-#   answers from becoming equal. Each alone would fail. Watch both entropies, not the loss.
-# - The features hold what the views share. The choice of the views is the choice of what is learned.
-# - The attention of the class token finds the object, because the object is what the views share.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+
+# %% [markdown] tags=["question:slow-teacher"]
+# **1. How much of its starting weights does a teacher with momentum 0.99 still have after 70 steps of training?**
+#
+# <details><summary>Answer</summary>
+#
+# About a half: $0.99^{70} = 0.495$. With a momentum of 0.9 it would have forgotten them, 0.06 %.
+#
+# ```python
+# left = {m: m**70 for m in (0.99, 0.9)}
+# memory = np.ones(1)
+# for _ in range(70):
+#     memory = ema(memory, np.zeros(1), 0.99)
+# np.testing.assert_allclose(memory, left[0.99])
+# assert 0.49 < left[0.99] < 0.5 and left[0.9] < 0.001
+# ```
+# </details>
+
+# %% [markdown] tags=["question:shifted-outputs"]
+# **2. The same number is added to all outputs of the teacher. What happens to the loss? And if it is added to one output alone, and to the centre there?**
+#
+# <details><summary>Answer</summary>
+#
+# Nothing, in both cases. A softmax does not see a constant, and the centre is subtracted before it.
+#
+# ```python
+# s, t, c = rng.standard_normal((4, 8)), rng.standard_normal((4, 8)), rng.standard_normal(8)
+# bump = 3.0 * (np.arange(8) == 2)
+# same = mv.losses.dino_loss(s, t, c, 2)
+# np.testing.assert_allclose([mv.losses.dino_loss(s, t + 5, c, 2), mv.losses.dino_loss(s, t + bump, c + bump, 2)], same)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:loss-of-a-collapse"]
+# **3. Student and teacher give one certain answer for every picture. How large is the loss, and is that good?**
+#
+# <details><summary>Answer</summary>
+#
+# It is nearly 0, the least that is possible, and the network is useless: it collapsed. Watch the entropies: that of each answer and that of their mean are both 0.
+#
+# ```python
+# one_answer = np.tile(100.0 * (np.arange(8) == 3), (6, 1))
+# assert mv.losses.dino_loss(one_answer, one_answer[:4], np.zeros(8), 3) < 1e-6
+# assert entropy(softmax(one_answer).mean(axis=0)) < 1e-6
+# ```
+# </details>
+
+# %% [markdown] tags=["question:more-small-views"]
+# **4. How many terms does the loss have with two large views and six small ones instead of eight?**
+#
+# <details><summary>Answer</summary>
+#
+# 14: the teacher's two answers are each compared with the student's eight, without the two pairs in which both saw the same view.
+#
+# ```python
+# answers_of = rng.standard_normal((8, 4)), rng.standard_normal((2, 4)), np.zeros(4), 8
+# assert dino_loss_loops(*answers_of)[1] == 2 * 8 - 2 == 14
+# ```
+# </details>
+
+# %% [markdown] tags=["question:teacher-as-soft"]
+# **5. What happens to the teacher's answers if its temperature is raised from 0.04 to 1?**
+#
+# <details><summary>Answer</summary>
+#
+# They become soft: all outputs get nearly the same probability, and the student can agree by saying the same for every picture. This is the second collapse.
+#
+# ```python
+# outputs = rng.normal(0, 0.3, (100, 64))
+# soft = {temperature: entropy(softmax(outputs / temperature)).mean() for temperature in (0.04, 1.0)}
+# assert soft[1.0] > 0.95 * math.log(64) > 3 * soft[0.04]
+# ```
+# </details>
+
+# %% [markdown] tags=["question:without-colour-changes"]
+# **6. DINO is trained on coloured shapes, and its views keep the colours. What will its nearest neighbours have in common?**
+#
+# <details><summary>Answer</summary>
+#
+# The colour. It is the easiest thing that two views of one picture share, so it answers the question; the shape is hardly needed. Views that change colours at random would take this way out.
+#
+# ```python
+# last = {what: np.array(study["scenes"]["whole"][what])[:, -1].mean() for what in ("colour", "shape")}
+# assert last["colour"] > last["shape"] + 0.2
+# ```
+# </details>
+
+# %% [markdown]
+# ## What you can do now
+#
+# - You can say what DINO asks: the same answer for two views of one picture. Student and teacher are one network; the
+#   teacher is a moving average of the student's weights and gets no gradient.
+# - You can compute its loss, a cross-entropy for each pair of different views. The student sees all views, the teacher
+#   the large ones.
+# - You can name the two ways to collapse. Centring keeps one answer from winning; the low temperature of the teacher
+#   keeps all answers from becoming equal. Each alone would fail. Watch both entropies, not the loss.
+# - You can train it without a label, and measure what its features know: by neighbours, by a linear probe, and beside an
+#   untrained network.
+# - You can say what it learns: what the views share. The choice of the views is the choice of what is learned. The
+#   attention of the class token finds the object, because the object is what the views share.
 #
 # Next: [12. CLIP](12_clip.ipynb), which learns from pictures and the texts that stand beside them.

@@ -761,16 +761,105 @@ passed = claims(
 # </details>
 
 # %% [markdown]
-# ## What to take away
+# ## Six questions
 #
-# - The time is limited by arithmetic, by memory, or by the start of each operation. Measure which, before you change
-#   anything.
-# - A matrix product can reach the full arithmetic rate of the machine. Elementwise steps can reach its memory rate,
-#   but only if they go over their data once.
-# - Blocks that stay in the cache, memory that is reused, and fewer operations gain more than clever single
-#   operations.
-# - A GPU has hundreds of times the arithmetic, but starting an operation takes as many microseconds: give it much
-#   work at a time.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+
+# %% [markdown] tags=["question:twice-the-size"]
+# **1. What happens to the work of a matrix product, and to the numbers it reads, if $n$ is doubled?**
 #
-# This is the last chapter so far. The models that this chapter makes faster are in [08](08_vit.ipynb) and
-# [15](15_detr.ipynb).
+# <details><summary>Answer</summary>
+#
+# Eight times the multiplications, but only four times the numbers. So each number that was fetched is used twice as often: large products are limited by arithmetic, small ones by memory and by the call.
+#
+# ```python
+# work, read = lambda n: 2 * n**3, lambda n: 3 * n**2 * 4
+# assert work(256) / work(128) == 8 and read(256) / read(128) == 4
+# assert work(256) / read(256) == 2 * work(128) / read(128)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:twice-the-processor"]
+# **2. A new processor computes twice as fast and has the same memory. Which gains more, a ReLU or a linear layer?**
+#
+# <details><summary>Answer</summary>
+#
+# The linear layer: it lies under the flat part of the roof. A ReLU does one operation for eight bytes, so it waits for memory as before and gains nothing.
+#
+# ```python
+# bound = lambda peak, name: min(peak, memory * placed[name][1] / placed[name][2])
+# assert bound(2 * peak, "ReLU") == bound(peak, "ReLU")
+# assert bound(2 * peak, "linear") > bound(peak, "linear")
+# ```
+# </details>
+
+# %% [markdown] tags=["question:one-block"]
+# **3. What does GELU in blocks become if a block is as large as the whole array?**
+#
+# <details><summary>Answer</summary>
+#
+# Whole arrays again: every step goes over all two million numbers before the next begins, and each pass goes to main memory. The result is the same with every size; only the time differs.
+#
+# ```python
+# part = x[:1000]
+# for size in (7, 1000):
+#     np.testing.assert_allclose(gelu_in_blocks(part, size), gelu_whole(part), atol=1e-6)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:small-arrays"]
+# **4. Why is a faster way not taken for a very small array?**
+#
+# <details><summary>Answer</summary>
+#
+# It costs more to start it than the few numbers take. A way says itself when it pays; for two rows of five numbers the plain form of softmax is quicker.
+#
+# ```python
+# way = ops.softmax.ways[0]
+# assert way.pays(scores) and not way.pays(scores[:2, :5])
+# ```
+# </details>
+
+# %% [markdown] tags=["question:patches-cost"]
+# **5. A convolution as one product copies its input into patches. By what factor does a kernel of $7 \times 7$ with stride 1 enlarge it?**
+#
+# <details><summary>Answer</summary>
+#
+# By almost 49: each pixel, but for those near the border, is part of 49 windows. With a stride of 7 the windows do not overlap, and nothing is copied twice.
+#
+# ```python
+# windows_of = np.lib.stride_tricks.sliding_window_view(np.zeros((1, 3, 70, 70), np.float32), (7, 7), axis=(2, 3))
+# assert 40 < windows_of.size / (3 * 70 * 70) < 49
+# assert windows_of[:, :, ::7, ::7].size == 3 * 70 * 70
+# ```
+# </details>
+
+# %% [markdown] tags=["question:without-ways"]
+# **6. What is different if you run a whole model inside `mv.plain()`?**
+#
+# <details><summary>Answer</summary>
+#
+# Only the time, and the last digits: sums are added in another order. A mistake that goes away inside the block is in one of the faster ways.
+#
+# ```python
+# small_model = mv.load("vit-digits")
+# digits_in = mv.data.digits.load("held-out")[0][:4]
+# with mv.plain(), mv.no_grad():
+#     by_formula = small_model(digits_in).data
+# np.testing.assert_allclose(by_formula, small_model(digits_in).data, atol=1e-4)
+# ```
+# </details>
+
+# %% [markdown]
+# ## What you can do now
+#
+# - You can find out what limits a computation: arithmetic, memory, or the start of each operation. Measure which,
+#   before you change anything.
+# - You can place an operation under the roofline of your machine. A matrix product can reach the full arithmetic rate.
+#   Elementwise steps can reach the rate of the memory, but only if they go over their data once.
+# - You can make an operation faster without changing what it computes. Blocks that stay in the cache, memory that is
+#   reused, and fewer operations gain more than clever single operations.
+# - You can say where the time of a training step goes. A GPU has hundreds of times the arithmetic, but starting an
+#   operation takes as many microseconds: give it much work at a time.
+#
+# Next: [22. Published weights](22_published_weights.ipynb), what is in a checkpoint, and how large models are read.
