@@ -57,7 +57,7 @@ def _vit(K, size, rng):
 
 
 def _cnn(K, size, rng):
-    return models.CNN(channels=3, widths=(16, 32, 64, 96), depth=2, num_classes=K, rng=rng)
+    return models.CNN(channels=3, widths=(16, 32, 64, 96), depth=1, num_classes=K, rng=rng)
 
 
 def _resnet(K, size, rng):
