@@ -9,6 +9,7 @@ import dataclasses
 import numpy as np
 
 from minivis.data import DataLoader, Subset, image_size
+from minivis.data._sized import nearest
 from minivis.data.coco import collate as pad
 from minivis.data.color import ColorJitter
 from minivis.data.loader import stack
@@ -58,7 +59,7 @@ class Samples:
         image, target = self._photo(i)
         image = self.sized(image)[0]
         if isinstance(target, np.ndarray):
-            target = _nearest(target, image.shape[1:])
+            target = nearest(target, *image.shape[1:])
         elif isinstance(target, dict):
             target = {name: target[name] for name in ("labels", "boxes")}
         if self._bytes + image.size <= MOST_BYTES:
@@ -79,14 +80,6 @@ class Samples:
         reduced = copy.copy(dataset)
         reduced.size = height // factor, width // factor
         return reduced[place]
-
-
-def _nearest(labels, size):
-    """A map of classes in another size: each pixel has the class of the nearest one."""
-    rows, columns = (
-        ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(size, labels.shape, strict=True)
-    )
-    return labels[rows[:, None], columns]
 
 
 class Changes:
