@@ -114,7 +114,11 @@ def _add_train(command):
         "--steps", type=_at_least(1), metavar="N", help="optimiser steps of NAME (default: the recipe's)"
     )
     train.add_argument("--resume", action="store_true", help="continue from the last checkpoint in DIR")
-    own = train.add_argument_group("your own pictures")
+    _add_own(train.add_argument_group("your own pictures"))
+
+
+def _add_own(own):
+    """The arguments of `minivis train --data`."""
     own.add_argument(
         "--data",
         metavar="FOLDER",
@@ -346,9 +350,8 @@ def _train(options):
         tasks.train(**own, out=options.out, seed=options.seed, resume=options.resume)
         return 0
     if wrong := [name for name, value in own.items() if value is not None]:
-        raise ValueError(
-            f"train: --{wrong[0].replace('source', 'from').replace('flip', 'no-flip')} is for your own pictures: say --data FOLDER, no NAME"
-        )
+        word = {"source": "from", "flip": "no-flip"}.get(wrong[0], wrong[0])
+        raise ValueError(f"train: --{word} is for your own pictures: say --data FOLDER, and no NAME")
     if options.name is None:
         return _list("There are these recipes:", recipes.names())
     recipes.run(options.name, options.out, options.seed or 0, options.steps, options.resume)

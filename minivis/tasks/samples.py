@@ -39,7 +39,8 @@ class Samples:
     """
 
     def __init__(self, dataset, paths, preprocess):
-        self.dataset, self.paths = dataset, paths
+        self.dataset = dataset
+        self.paths = paths
         plain = {"scale": 1 / 255, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
         alone = {"pad_to": None, "always_pad": False, "dtype": np.dtype(np.float32)}
         self.sized = dataclasses.replace(preprocess, **plain, **alone)

@@ -79,7 +79,7 @@ viz.images(
 # %%
 learn, judge = data.split(photos.labels, (0.8, 0.2), seed=0)
 training, validation = data.Subset(photos, learn), data.Subset(photos, judge)
-print(len(training), "to learn from,", len(validation), "to judge by; in both:", set(learn) & set(judge) or "none")
+print(f"{len(training)} to learn from, {len(validation)} to judge by, {len(set(learn) & set(judge))} in both")
 
 # %% [markdown]
 # Two hundred pictures are few. The network sees each one many times, so each time it is changed a little: mirrored or
@@ -109,6 +109,7 @@ viz.images(
 # 64 patches of 8 x 8 pixels. An *epoch* is once through all pictures. After each one the accuracy on the pictures that
 # were set aside is measured, and the best weights are kept (`monitor="accuracy"`).
 
+
 # %%
 def loss(model, images, labels):
     return ops.cross_entropy(model(images), labels, label_smoothing=0.1)
@@ -130,9 +131,8 @@ def train(model, epochs, lr):
     loader = data.DataLoader(training, 32, shuffle=True, rng=rng, augment=change)
     schedule = optim.cosine(epochs * len(loader), warmup_steps=len(loader))
     optimizer = optim.AdamW(model, lr=lr, schedule=schedule)
-    return mv.train.fit(
-        model, loader, loss, optimizer, epochs=epochs, every=len(loader), evaluate=evaluate, monitor="accuracy", clip=1.0
-    )
+    keep = {"every": len(loader), "evaluate": evaluate, "monitor": "accuracy"}
+    return mv.train.fit(model, loader, loss, optimizer, epochs=epochs, clip=1.0, **keep)
 
 
 # %%
@@ -159,7 +159,8 @@ viz.curves(
 
 # %%
 scores = scores_of(cnn)
-found, there = scores.argmax(axis=1), np.array(validation.labels)
+found = scores.argmax(axis=1)
+there = np.array(validation.labels)
 counts = metrics.confusion_matrix(found, there, K)
 viz.confusion_matrix(counts, photos.names)
 
@@ -188,7 +189,9 @@ predict(work / "cnn", new_photo, work / "answer.png")
 
 # %%
 read = data.read_image(work / "answer.png")
-viz.images([read], size=5, caption="What `predict` has drawn: the photo and the probabilities of the classes.")
+viz.images(
+    [read], size=8, caption="What `predict` has drawn: the photo and the probabilities of the classes."
+)
 
 # %% [markdown]
 # ## The same with one command
@@ -219,7 +222,13 @@ print(*sorted(path.name for path in (work / "resnet").iterdir()), sep="\n")
 # %%
 BOXES = examples.write_coco(work / "objects")
 listed = json.loads((BOXES / "annotations.json").read_text())
-print(len(listed["images"]), "pictures,", len(listed["annotations"]), "boxes of", [c["name"] for c in listed["categories"]])
+print(
+    len(listed["images"]),
+    "pictures,",
+    len(listed["annotations"]),
+    "boxes of",
+    [c["name"] for c in listed["categories"]],
+)
 print({key: value for key, value in listed["annotations"][0].items() if key != "segmentation"})
 
 # %% [markdown]
@@ -236,7 +245,7 @@ print("new:", ", ".join(detr.new_weights))
 # box counts as right from an IoU of 0.5 on (chapter [14](14_detection.ipynb) explains it).
 
 # %%
-result = tasks.train(BOXES, "detr", work / "detr", epochs=20)
+result = tasks.train(BOXES, "detr", work / "detr", epochs=30)
 
 # %%
 finder = mv.load(work / "detr")
@@ -246,7 +255,7 @@ with mv.no_grad():
     outputs = [finder(finder.preprocess(image)) for image, _ in seen]
 boxes, names = [], []
 for output in outputs:
-    one = mv.vision.detr_detections(output.logits.numpy()[0], output.boxes.numpy()[0], threshold=0.5)
+    one = mv.vision.detr_detections(output.logits.numpy()[0], output.boxes.numpy()[0], threshold=0.3)
     boxes.append(one["boxes"])
     names.append(one["labels"])
 viz.boxes_on_images(
@@ -258,7 +267,7 @@ viz.boxes_on_images(
     titles=["in the data"] * 4 + ["found"] * 4,
     columns=4,
     caption="Four pictures that were not trained on: above the boxes that somebody drew, below those that DETR found with "
-    "a score of at least 0.5.",
+    "a score of at least 0.3.",
 )
 
 # %% [markdown]
