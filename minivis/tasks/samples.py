@@ -75,12 +75,10 @@ class Samples:
         factor = min(height // (2 * new[0]), width // (2 * new[1]))
         if factor < 2:
             return self.dataset[i]
-        dataset, place = self.dataset, i
-        if isinstance(dataset, Subset):
-            dataset, place = dataset.dataset, dataset.indices[i]
-        reduced = copy.copy(dataset)
+        part = self.dataset
+        reduced = copy.copy(part.dataset if isinstance(part, Subset) else part)
         reduced.size = height // factor, width // factor
-        return reduced[place]
+        return reduced[part.indices[i] if isinstance(part, Subset) else i]
 
 
 class Changes:

@@ -222,13 +222,8 @@ print(*sorted(path.name for path in (work / "resnet").iterdir()), sep="\n")
 # %%
 BOXES = examples.write_coco(work / "objects")
 listed = json.loads((BOXES / "annotations.json").read_text())
-print(
-    len(listed["images"]),
-    "pictures,",
-    len(listed["annotations"]),
-    "boxes of",
-    [c["name"] for c in listed["categories"]],
-)
+classes = ", ".join(category["name"] for category in listed["categories"])
+print(f"{len(listed['images'])} pictures, {len(listed['annotations'])} boxes of {classes}")
 print({key: value for key, value in listed["annotations"][0].items() if key != "segmentation"})
 
 # %% [markdown]
