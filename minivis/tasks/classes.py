@@ -30,7 +30,9 @@ class Classes:
 
     def loss(self, model, images, labels):
         """Cross-entropy with soft targets: 0.9 for the right class, the rest shared by all."""
-        return ops.cross_entropy(model(images), labels, label_smoothing=0.1)
+        scores = model(images)
+        heads = scores if isinstance(scores, tuple) else (scores,)  # a DeiT has two in training
+        return sum(ops.cross_entropy(head, labels, label_smoothing=0.1) for head in heads) / len(heads)
 
     def answers(self, model, batches):
         """The scores (n, K) of all pictures, and their labels (n,)."""

@@ -4,6 +4,7 @@ Not here: what the folder holds (layouts.py), the model (starts.py), losses and 
 masks.py), the loop (train.py), the page at the end (report.py).
 """
 
+import math
 import shlex
 from pathlib import Path
 
@@ -25,8 +26,9 @@ __all__ = ["train"]
 
 KINDS = {"classes": Classes, "boxes": Boxes, "masks": Masks}
 OPTIONS, SPLIT, METRICS, REPORT = "task.json", "split.json", "metrics.json", "report.html"
-STEPS = 400  # updates that small data get, if nothing else is asked for
+STEPS = 300  # updates that small data get, if nothing else is asked for
 MOST_EPOCHS = 100
+MOST_PIXELS = 2**20  # of a batch, if nothing else is asked for: large networks keep kilobytes for each pixel
 ROWS = 20  # measurements during a training, about
 
 
@@ -50,7 +52,7 @@ def train(
         of a training or a published folder. "scratch" begins with random weights. Default: a checkpoint of minivis for swin,
         detr, faster-rcnn and segmenter, random weights for the others.
     epochs : int, optional
-        How often each picture is seen; default: as many as make 400 updates, from 5 to 100.
+        How often each picture is seen; default: as many as make 300 updates, from 5 to 100.
     size : int, optional
         Pixels of the sides of a picture, a multiple of 16; default: those of the checkpoint, or 64.
     batch : int, optional
@@ -164,7 +166,8 @@ class _Training:
         self.train = Samples(self.task.train, paths["train"], prepare)
         self.validation = Samples(self.task.validation, paths["validation"], prepare)
         few = max(1, len(self.train) // 4)
-        batch_size = options["batch"] or min(self.kind.batch_size, few)
+        room = max(1, MOST_PIXELS // math.prod(self.train[0][0].shape[1:]))
+        batch_size = options["batch"] or min(self.kind.batch_size, few, room)
         self.loader = loader(self.train, self.batch, batch_size, self.changes, of_order)
         self.measured = loader(self.validation, self.batch, 2 * batch_size)
         usual = min(MOST_EPOCHS, max(5, -(-STEPS // len(self.loader))))
@@ -204,7 +207,7 @@ class _Training:
     def name(self):
         """What the model is called on the command line."""
         fits = (name for name, entry in MODELS.items() if isinstance(self.model, entry.of))
-        return self.options["model"] or next(fits)
+        return self.options["model"] or next(fits, type(self.model).__name__)
 
     def fit(self, resume):
         """The training itself."""
@@ -262,7 +265,8 @@ class _Training:
 
     def commands(self):
         """What to type next."""
-        again = f"minivis train --data {_quoted(self.options['data'])} --model {self.name} --out DIR"
+        again = f"minivis train --data {_quoted(self.options['data'])} --out DIR"
+        again += f" --model {self.name}" if self.name in MODELS else ""
         changed = ("source", "epochs", "size", "batch", "lr", "seed", "share", "patience")
         usual = _filled({**dict.fromkeys(self.options), "data": ""})
         told = {name: self.options[name] for name in changed if self.options[name] != usual.get(name)}
