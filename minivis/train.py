@@ -73,9 +73,9 @@ def fit(
         gradient of one batch of 32, with the memory of 8; batch norm still sees 8. An update may begin in one epoch and end
         in the next; what is left after the last of the `epochs` is not used.
     monitor : str, optional
-        The column of the history that says how good the model is, mostly one of those of `evaluate`, such as "accuracy". The
-        model that is returned and saved then has the weights of the row where it was best, instead of the last ones; the
-        checkpoint has both. Rows where it is NaN do not count.
+        The column of the history that says how good the model is, mostly one of those of `evaluate`, such as "accuracy". After
+        training, the model, and the one saved in `out`, has the weights of the row where that number was best instead of
+        the last ones; the checkpoint has both. Rows where it is NaN do not count.
     mode : {"max", "min"}, default "max"
         Whether a large or a small number in that column is good.
     patience : int, optional
@@ -146,8 +146,8 @@ def fit(
 
     References
     ----------
-    Early stopping: Prechelt, "Early stopping - but when?", 1998, the criterion UP with strips of one row, counted from the
-    best row. Averaged weights: see `minivis.averaging.ema`.
+    Early stopping: Prechelt, "Early stopping - but when?", 1998; with a patience that begins anew with each better row as in
+    Goodfellow, Bengio and Courville, "Deep learning", 2016, algorithm 7.1. Averaged weights: see `minivis.averaging.ema`.
 
     Examples
     --------

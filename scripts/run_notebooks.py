@@ -24,6 +24,9 @@ from minivis.storage import write_files
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# a busy machine is slow to start one
+KERNEL = {"kernel_name": "python3", "startup_timeout": 300, "extra_arguments": ["--log-level=CRITICAL"]}
+ANSWER = "answer"  # the tag of a cell that is run and not kept
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -50,7 +53,6 @@ def is_current(path, built):
 async def run(path, built, limit):
     """Execute one notebook; return its error as text, empty if there is none."""
     notebook = nbformat.read(path, as_version=4)
-    own = len(notebook.cells)
     notebook.cells += answers(notebook)
     deadline = None
 
@@ -68,10 +70,8 @@ async def run(path, built, limit):
         on_notebook_start=kernel_is_up,
         on_cell_execute=go_on_unless_stopped,
         timeout_func=lambda cell: max(1, round(deadline - time.monotonic())),  # what is left for this cell
-        kernel_name="python3",
-        startup_timeout=300,  # a busy machine is slow to start one
-        extra_arguments=["--log-level=CRITICAL"],
         resources={"metadata": {"path": str(path.parent)}},
+        **KERNEL,
     )
     wrong = ""
     made_of = fingerprint(path, ROOT / "minivis")
@@ -86,7 +86,7 @@ async def run(path, built, limit):
         if asyncio.current_task().cancelling():  # nbclient reports a cancellation as the death of the kernel
             raise asyncio.CancelledError from None
         wrong = ANSI.sub("", str(error)) or repr(error)
-    del notebook.cells[own:]
+    notebook.cells = [cell for cell in notebook.cells if ANSWER not in cell.metadata.get("tags", [])]
     # Also after an error, to look at it. Not if it was stopped: then the earlier copy is more useful.
     write_files({built / path.name: f"{nbformat.writes(notebook)}\n".encode()})
     return wrong
@@ -100,7 +100,8 @@ def answers(notebook):
         if any(tag.startswith("question:") for tag in cell.metadata.get("tags", []))
     ]
     code = [CODE.findall(cell.source) for cell in questions]
-    return [nbformat.v4.new_code_cell("\n".join(blocks)) for blocks in code]
+    tags = {"tags": [ANSWER]}
+    return [nbformat.v4.new_code_cell("\n".join(blocks), metadata=tags) for blocks in code]
 
 
 def warnings_in(notebook):

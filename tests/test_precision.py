@@ -342,7 +342,7 @@ EXEMPT = {
     "no floats: masks": ["mask_dice", "mask_iou", "masks_to_boxes", "rle_decode", "rle_encode", "padded_sine_position_code", "border_weights", "central_click", "next_click", "uniform_click"],
     "no floats: integers": ["balanced_sample", "id2rgb", "mask_tokens", "rgb2id", "PanopticQuality", "panoptic_quality", "class_iou", "confusion_matrix", "mean_iou", "segment_boxes"],
     "counts pixels, and rounding moves some across a threshold": ["FoundMask", "automatic_masks", "stability_score"],
-    "no arrays": ["point_grid", "cell_centres", "crop_offsets", "field_of_view", "neighbour_mask", "relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups", "drop_path_rates", "survival_schedule", "sliding_windows", "cosine_schedule", "follow"],
+    "no arrays": ["point_grid", "cell_centres", "crop_offsets", "field_of_view", "neighbour_mask", "relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups", "drop_path_rates", "survival_schedule", "sliding_windows", "cosine_schedule", "follow", "ReduceLROnPlateau"],
     "computes nothing by itself": ["Module", "Parameter", "Optimizer", "ResidualLayer", "looking"],
 }  # fmt: skip
 EVERY = [row for rows in ROWS.values() for row in rows]

@@ -902,14 +902,106 @@ passed = claims(
 # </details>
 
 # %% [markdown]
-# ## What to take away
+# ## Six questions
 #
-# - CLIP learns from pairs: in a batch, each picture must find its text, and each text its picture. The loss is the mean of
-#   the cross-entropies of rows and columns of one table.
-# - The temperature decides which wrong pairs count, and the batch decides which wrong pairs there are.
-# - Byte pairs can write any text, and frequent words in one symbol. The order in which they were learned decides the cut.
-# - Any text can be a class, also one that was never read, if its words were. Averaging several prompts leaves what they have in common.
-# - What is easy and tells most pairs apart is learned first. What tells no pair apart is not learned.
-# - Ask what a model had been taught before it is called zero-shot.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+
+# %% [markdown] tags=["question:knows-nothing"]
+# **1. What is the loss of a CLIP that gives all pairs the same cosine, with batches of 64 and with batches of 256?**
+#
+# <details><summary>Answer</summary>
+#
+# $\log 64 = 4.16$ and $\log 256 = 5.55$. It guesses among as many captions as there are in the batch, so losses of different batch sizes cannot be compared.
+#
+# ```python
+# for size in (64, 256):
+#     np.testing.assert_allclose(mv.losses.clip_loss(np.ones((size, 3)), np.ones((size, 3)), 2.0), math.log(size))
+# ```
+# </details>
+
+# %% [markdown] tags=["question:longer-vectors"]
+# **2. All picture embeddings are made ten times as long. What happens to the loss? And if the factor $e^s$ is ten times as large?**
+#
+# <details><summary>Answer</summary>
+#
+# The lengths change nothing: only the angle counts. A larger factor makes the softmax sharper, so the loss changes.
+#
+# ```python
+# a, b = rng.standard_normal((2, 6, 4))
+# same_loss, sharper = mv.losses.clip_loss(10 * a, b, 0.5), mv.losses.clip_loss(a, b, 0.5 + math.log(10))
+# np.testing.assert_allclose(same_loss, mv.losses.clip_loss(a, b, 0.5))
+# assert abs(sharper - same_loss) > 0.01
+# ```
+# </details>
+
+# %% [markdown] tags=["question:shuffled-texts"]
+# **3. The pictures and the texts of a batch are shuffled in the same way. What happens to the loss? And if only the texts are shuffled?**
+#
+# <details><summary>Answer</summary>
+#
+# In the same way: nothing, the pairs stay together, and rows and columns of the table move alike. Only the texts: what is right changes, and the loss of a trained model rises.
+#
+# ```python
+# order = np.roll(np.arange(64), 5)
+# loss_of = lambda pictures, texts: float(mv.losses.clip_loss(pictures, texts, math.log(20)))
+# np.testing.assert_allclose(loss_of(u[:64][order], v[:64][order]), loss_of(u[:64], v[:64]), rtol=1e-5)
+# assert loss_of(u[:64], v[:64][order]) > loss_of(u[:64], v[:64]) + 1
+# ```
+# </details>
+
+# %% [markdown] tags=["question:behind-the-end"]
+# **4. What happens to the embedding of a caption if a word behind its end symbol is changed? And a word before it?**
+#
+# <details><summary>Answer</summary>
+#
+# Behind: nothing. The mask is causal, and the embedding is read at the end symbol, which has not seen what follows. Before: it changes.
+#
+# ```python
+# assert (plain == padded).all() and abs(plain - changed).max() > 0.01
+# ```
+# </details>
+
+# %% [markdown] tags=["question:unknown-word"]
+# **5. Byte pairs were learned from captions of shapes. Into how many symbols is a word cut that they never had, and can it be read back?**
+#
+# <details><summary>Answer</summary>
+#
+# Into several, at worst one for each of its bytes, and always back again. A frequent word is one symbol.
+#
+# ```python
+# pieces = {word: byte_pairs.bpe_encode(word, merges) for word in ("triangle", "zugzwang")}
+# assert len(pieces["triangle"]) == 1 < len(pieces["zugzwang"]) <= 8
+# assert byte_pairs.bpe_decode(pieces["zugzwang"], merges) == "zugzwang"
+# ```
+# </details>
+
+# %% [markdown] tags=["question:one-more-class"]
+# **6. A network names digits by nine texts, from zero to eight. What has to change in it so that it can say *nine* too?**
+#
+# <details><summary>Answer</summary>
+#
+# Nothing. A class is a text, so its embedding is one more row in the table of classes. Before, every nine got another name;
+# now most are right.
+#
+# ```python
+# rows_of = table.mean(axis=1)  # (10, E): the mean of 24 captions for each digit
+# nine = held_labels == 9
+# before, after = ((pictures_of_digits @ rows_of[:count].T).argmax(axis=1) for count in (9, 10))
+# assert (before[nine] != 9).all() and (after[nine] == 9).mean() > 0.5
+# ```
+# </details>
+
+# %% [markdown]
+# ## What you can do now
+#
+# - You can compute CLIP's loss: in a batch, each picture must find its text, and each text its picture. It is the mean
+#   of the cross-entropies of rows and columns of one table.
+# - You can say what decides what it learns. The temperature decides which wrong pairs count, the batch which wrong pairs
+#   there are. What is easy and tells most pairs apart is learned first; what tells no pair apart is not learned.
+# - You can cut a text into byte pairs, which can write any text, and frequent words in one symbol. The order in which
+#   they were learned decides the cut.
+# - You can use any text as a class, also one that was never read, if its words were. Averaging several prompts leaves
+#   what they have in common.
+# - You can ask what a model had been taught before it is called zero-shot.
 #
 # Next: [13. ViViT](13_vivit.ipynb), in which the patches come from films.

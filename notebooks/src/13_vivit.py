@@ -851,15 +851,105 @@ passed = claims(
 # </details>
 
 # %% [markdown]
-# ## What to take away
+# ## Six questions
 #
-# - A film becomes tokens as an image does: one matrix for blocks of pixels. A tubelet covers several frames, so a token can
-#   react to change by itself.
-# - Attention over all tokens costs the square of their number. Splitting it into space and time saves most of the pairs, in
-#   the encoder, in each block, or among the heads.
-# - Attention along an axis is attention with all other axes as a batch. Transpose, do not reshape.
-# - A film model can start from an image model so that at first it does what that does: repeat the positions, let the kernel
-#   see the central frame, and let attention in time start at zero.
-# - Play a film backwards before you believe that a network has seen motion.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+
+# %% [markdown] tags=["question:longer-film"]
+# **1. A film gets twice as many frames. By which factor grow the pairs of joint attention, and those of space and time apart?**
+#
+# <details><summary>Answer</summary>
+#
+# Joint: by 4, since all pairs of twice as many tokens are compared. Apart: by 2.15, little more than twice, because most pairs lie within a frame and only those in time grow by 4.
+#
+# ```python
+# joint_pairs, apart_pairs = lambda T, N: (T * N) ** 2, lambda T, N: T * N**2 + N * T**2
+# assert joint_pairs(32, 196) == 4 * joint_pairs(16, 196)
+# assert 2.1 < apart_pairs(32, 196) / apart_pairs(16, 196) < 2.2
+# ```
+# </details>
+
+# %% [markdown] tags=["question:mean-of-frames"]
+# **2. A network takes the mean over its frames. What does it say about a film that is played backwards?**
+#
+# <details><summary>Answer</summary>
+#
+# The same, whatever the film shows: a mean does not see the order. With a temporal encoder and positions in time the answer changes.
+#
+# ```python
+# some_films, _ = squares(8, np.random.default_rng(3))
+# with mv.no_grad():
+#     apart_by = [
+#         abs(net(some_films).numpy() - net(some_films[:, ::-1].copy()).numpy()).max()
+#         for net in (MyViViT(6, 16, 4, 32, 2, np.random.default_rng(0), meet) for meet in (False, True))
+#     ]
+# assert apart_by[0] < 1e-4 < 0.01 < apart_by[1]
+# ```
+# </details>
+
+# %% [markdown] tags=["question:inflated-kernel"]
+# **3. What does a freshly inflated kernel know about motion inside its tubelet?**
+#
+# <details><summary>Answer</summary>
+#
+# Nothing yet: it gives all frames the same weights, so it takes their mean. If the two frames of every tubelet change places, all tokens stay the same.
+#
+# ```python
+# flat = rng.standard_normal((5, 3, 1, 4, 4))
+# inflated = np.repeat(flat, 2, axis=2) / 2
+# np.testing.assert_allclose(tubelets(video[:, [1, 0, 3, 2]], inflated, bias), tubelets(video, inflated, bias))
+# ```
+# </details>
+
+# %% [markdown] tags=["question:one-place"]
+# **4. What is left of factorised self-attention if a frame has only one token?**
+#
+# <details><summary>Answer</summary>
+#
+# Attention in time. In space the only token attends to itself with weight 1, so it gets itself.
+#
+# ```python
+# single = rng.standard_normal((1, 3, 1, 4))
+# np.testing.assert_allclose(space(single), single)
+# assert abs(time(single.swapaxes(1, 2)) - single.swapaxes(1, 2)).max() > 0.01
+# ```
+# </details>
+
+# %% [markdown] tags=["question:fewer-parameters"]
+# **5. Variant 4 has 1,536 parameters fewer than joint attention. Which?**
+#
+# <details><summary>Answer</summary>
+#
+# The class token and its position, 768 numbers each. It splits its heads among frames and places, and a class token belongs to neither; the film's class is read from the mean of all tokens.
+#
+# ```python
+# assert counts["joint"] - counts["factorised dot-product"] == 2 * 768
+# ```
+# </details>
+
+# %% [markdown] tags=["question:kept-frames"]
+# **6. Which frames of twelve are kept if a model samples three uniformly, and what can it not see?**
+#
+# <details><summary>Answer</summary>
+#
+# Numbers 2, 6 and 10, counted from 0: the middle of each third. What comes and goes between two of them is lost, and no single token knows anything about motion.
+#
+# ```python
+# numbered = np.arange(12.0).reshape(1, 12, 1, 1, 1)
+# assert mv.vision.uniform_frames(numbered, 3).ravel().tolist() == [2, 6, 10]
+# ```
+# </details>
+
+# %% [markdown]
+# ## What you can do now
+#
+# - You can turn a film into tokens as an image: one matrix for blocks of pixels. A tubelet covers several frames, so a
+#   token can react to change by itself.
+# - You can say which tokens see each other in each variant, and count the pairs. Attention over all tokens costs the
+#   square of their number; splitting it into space and time saves most of the pairs.
+# - You can write attention along an axis: it is attention with all other axes as a batch. Transpose, do not reshape.
+# - You can start a film model from an image model so that at first it does what that does: repeat the positions, let the
+#   kernel see the central frame, and let attention in time start at zero.
+# - You can test whether a network has seen motion: play its films backwards before you believe it.
 #
 # Next: [14. Detection before transformers](14_detection.ipynb), from classes of whole images to boxes.

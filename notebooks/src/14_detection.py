@@ -1908,15 +1908,106 @@ passed = mv.laws.check("soft_nms", my_soft_nms).passed
 # </details>
 
 # %% [markdown]
-# ## What to take away
+# ## Six questions
 #
-# - Regression of boxes needs a fixed number of outputs and an order. Classifying windows needs neither, but asks far too often.
-# - Proposals, shared convolutions and a network that proposes are three answers to one question: how to ask about fewer boxes,
-#   at less cost for each.
-# - RoIPool rounds, RoIAlign does not; on a map that rises evenly RoIAlign is exact.
-# - A box is coded against its proposal or anchor, so that the numbers mean the same for small and large boxes.
-# - YOLO gives each object to the cell of its centre and answers in one pass, with one loss of squared errors.
-# - All of them answer several times for one object and need suppression, which has a threshold and no gradient. That is where
-#   DETR begins.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+
+# %% [markdown] tags=["question:larger-picture"]
+# **1. A picture gets twice as many pixels along each side. By which factor grows the number of its windows?**
+#
+# <details><summary>Answer</summary>
+#
+# By nearly 16: a box has two vertical and two horizontal edges, so the number of windows grows with the fourth power of the side.
+#
+# ```python
+# factor = count_windows(128, 128) / count_windows(64, 64)
+# assert 15 < factor < 16
+# ```
+# </details>
+
+# %% [markdown] tags=["question:same-class-neighbours"]
+# **2. Two objects of one class overlap with an IoU of 0.6, and both are found. What does suppression at 0.5 do?**
+#
+# <details><summary>Answer</summary>
+#
+# It removes the less sure of them, although it is right. The threshold knows nothing of the picture. At 0.7 both stay, and with them more duplicates of other objects.
+#
+# ```python
+# pair_of_boxes = np.array([[0.0, 0, 10, 10], [2.5, 0, 12.5, 10]])
+# assert np.isclose(box_iou(pair_of_boxes[:1], pair_of_boxes[1:])[0, 0], 0.6)
+# assert len(nms(pair_of_boxes, np.array([0.9, 0.8]), 0.5)) == 1 and len(nms(pair_of_boxes, np.array([0.9, 0.8]), 0.7)) == 2
+# ```
+# </details>
+
+# %% [markdown] tags=["question:perfect-proposal"]
+# **3. What should the box regression return for a proposal that fits its object exactly? And for one that is half as wide?**
+#
+# <details><summary>Answer</summary>
+#
+# Four zeros, which is where its training begins. If the proposal is half as wide, with the same centre, then $t_w = \log 2$ and the others are 0.
+#
+# ```python
+# box = np.array([[10.0, 10, 30, 20]])
+# np.testing.assert_allclose(box_encode(box, box), 0, atol=1e-12)
+# np.testing.assert_allclose(box_encode(np.array([[15.0, 10, 25, 20]]), box), [[0, 0, np.log(2), 0]], atol=1e-12)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:a-third-of-a-cell"]
+# **4. A region moves by 0.3 cells of the map. What happens to its RoIPool, and what to its RoIAlign?**
+#
+# <details><summary>Answer</summary>
+#
+# RoIPool stays the same, if the rounded corners do: then the head cannot know that the box has moved. RoIAlign follows, on a map that rises evenly by exactly 0.3.
+#
+# ```python
+# here, there = one_region(3, 3, 9, 9), one_region(3.3, 3, 9.3, 9)
+# pooled_by = [f(slope[None], there, 2) - f(slope[None], here, 2) for f in (mv.vision.roi_pool, mv.vision.roi_align)]
+# assert (pooled_by[0] == 0).all()
+# np.testing.assert_allclose(pooled_by[1], 0.3)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:finer-map"]
+# **5. A region proposal network has three anchors at each of $16 \times 16$ cells. How many does it have if its map is twice as fine, and what is that good for?**
+#
+# <details><summary>Answer</summary>
+#
+# 3,072 instead of 768. Small objects get anchors that stand nearer to them; but most anchors are background, and now even more of them.
+#
+# ```python
+# count_anchors = lambda cells, stride: len(mv.vision.anchor_boxes(cells, cells, stride, (8, 16, 28), (1,)))
+# assert (count_anchors(16, 4), count_anchors(32, 2)) == (768, 3072)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:one-cell"]
+# **6. The centres of two objects lie in one cell of YOLO's grid. What can the first YOLO say about them?**
+#
+# <details><summary>Answer</summary>
+#
+# It finds one at most: each cell answers for one object, and has one set of class probabilities. A finer grid tells the two apart.
+#
+# ```python
+# near = np.array([[0.45, 0.45, 0.2, 0.1], [0.55, 0.52, 0.1, 0.3]], np.float32)
+# cells_of = lambda grid: len(set(zip(*(index.tolist() for index in mv.vision.grid_cells(near, grid)[:2]))))
+# assert cells_of(7) == 1 and cells_of(32) == 2
+# ```
+# </details>
+
+# %% [markdown]
+# ## What you can do now
+#
+# - You can say why boxes are hard to regress: that needs a fixed number of outputs and an order. Classifying windows
+#   needs neither, but asks far too often.
+# - You can compute IoU, suppression and the coding of boxes. A box is coded against its proposal or anchor, so that the
+#   numbers mean the same for small and large boxes.
+# - You can follow the road: proposals, shared convolutions and a network that proposes are three answers to one question,
+#   how to ask about fewer boxes, at less cost for each.
+# - You can write RoIPool, which rounds, and RoIAlign, which does not; on a map that rises evenly it is exact.
+# - You can read YOLO's loss: it gives each object to the cell of its centre and answers in one pass, with one sum of
+#   squared errors.
+# - You can say what is left to do: all of them answer several times for one object and need suppression, which has a
+#   threshold and no gradient. That is where DETR begins.
 #
 # Next: [15. DETR](15_detr.ipynb), which asks for all objects at once and suppresses nothing.
