@@ -49,7 +49,7 @@ def explain(error, function, arrays, options):
     if foreign := [key for key in options if key not in parameters]:
         hint = (
             f"; np.{name} is for arrays: x.{name}(), or np.{name}(x.numpy())"
-            if foreign[0] in ("dtype", "out")
+            if foreign[0] in ("dtype", "out") and hasattr(np, name)
             else foreign_words.hint(foreign[0], parameters)
         )
         raise TypeError(

@@ -215,7 +215,7 @@ ARGUMENTS = {
     "num_channels": ("channels", "in_channels"),
     "embed_dim": ("width", "widths"),
     "hidden_size": ("width", "widths"),
-    "hidden_dim": ("width", "hidden_width"),
+    "hidden_dim": ("width",),
     "d_model": ("width",),
     "dim": ("axis", "width"),
     "num_heads": ("heads",),
@@ -269,6 +269,26 @@ ARGUMENTS = {
     "prefetch_factor": LOADER,
     "worker_init_fn": LOADER,
     "root": ("folder",),
+    "pretrained_model_name_or_path": ("folder",),
+    "torch_dtype": ("dtype",),
+    "device_map": ("device",),
+    "id2label": ("labels",),
+    "dataloader": ("loader",),
+    "train_dataloaders": ("loader",),
+    "criterion": ("loss",),
+    "loss_fn": ("loss",),
+    "max_epochs": ("epochs",),
+    "num_epochs": ("epochs",),
+    "num_train_epochs": ("epochs",),
+    "max_steps": ("steps",),
+    "gradient_accumulation_steps": ("accumulate",),
+    "accumulate_grad_batches": ("accumulate",),
+    "max_grad_norm": ("clip",),
+    "gradient_clip_val": ("clip",),
+    "output_dir": ("out",),
+    "resume_from_checkpoint": ("resume",),
+    "callbacks": "before_step, after_step and evaluate are functions that it calls",
+    "scheduler": "the optimiser has its schedule: mv.optim.AdamW(model, schedule=mv.optim.cosine(1000))",
     "learning_rate": ("lr",),
     "foreach": "steps are as fast as they can be: leave it out",
     "fused": "steps are as fast as they can be: leave it out",
@@ -357,30 +377,30 @@ def wrong_argument(name, function, given):
     foreign = next((key for key in given if key not in known), None)
     if foreign is None:
         return None
-    return TypeError(
-        f"{name}: there is no argument {foreign!r}; there are {', '.join(known)}{hint(foreign, known)}"
-    )
+    listed = ", ".join(known) or "none"
+    return TypeError(f"{name}: there is no argument {foreign!r}; there are {listed}{hint(foreign, known)}")
 
 
-def explained(init):
-    """Decorate a constructor: an argument that it does not have is named, with what it is called here.
+def explained(function):
+    """Decorate a function or a constructor: an argument that it does not have is named, with what it is called here.
 
     Examples
     --------
-    >>> class Loader:
-    ...     @explained
-    ...     def __init__(self, workers=0): ...
-    >>> Loader(num_workers=2)
+    >>> @explained
+    ... def fit(model, steps=None): ...
+    >>> fit(None, max_steps=2)
     Traceback (most recent call last):
-    TypeError: Loader: there is no argument 'num_workers'; there are workers; here it is workers
+    TypeError: fit: there is no argument 'max_steps'; there are model, steps; here it is steps
     """
 
-    @functools.wraps(init)
-    def checked(self, *args, **kwargs):
+    @functools.wraps(function)
+    def checked(*args, **kwargs):
         try:
-            return init(self, *args, **kwargs)
+            return function(*args, **kwargs)
         except TypeError:
-            if (wrong := wrong_argument(type(self).__name__, init, kwargs)) is not None:
+            constructor = args and function.__name__ == "__init__"
+            name = type(args[0]).__name__ if constructor else function.__name__
+            if (wrong := wrong_argument(name, function, kwargs)) is not None:
                 raise wrong from None
             raise
 

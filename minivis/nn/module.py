@@ -121,6 +121,10 @@ class Module:
     training = True
     config = MappingProxyType({})  # for a module without a constructor
 
+    @foreign_words.explained
+    def __init__(self):  # for a module without a constructor; others need not call it
+        pass
+
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
         if "__init__" in vars(cls):

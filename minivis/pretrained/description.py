@@ -10,7 +10,7 @@ import numpy as np
 
 from minivis.autograd import Tensor
 from minivis.listed import counted
-from minivis.models import SAM, MaskFormer
+from minivis.models import RTDETR, SAM, MaskFormer
 from minivis.pretrained import postprocess
 
 __all__ = ["Description", "describe"]
@@ -50,7 +50,7 @@ def describe(model, output, image, threshold=None, size=None, photo=None):
     image : ndarray, shape (3, H, W)
         The photo, to be drawn on; it may be reduced.
     threshold : float, optional
-        See `minivis.pretrained.prediction.predict`.
+        See `minivis.pretrained.predict`.
     size : (int, int), optional
         Height and width of the photo as the model read it; a list of dicts has its boxes in these pixels.
     photo : (int, int), optional
@@ -78,7 +78,8 @@ def describe(model, output, image, threshold=None, size=None, photo=None):
         return (_pixels if output.ndim == 4 else _classes)(labels, output, image)
     if getattr(output, "masks", None) is not None:
         return _segments(labels, model, output, image, threshold)
-    threshold = 0.7 if threshold is None else threshold
+    if threshold is None:
+        threshold = 0.5 if isinstance(model, RTDETR) else 0.7
     if found_in_list:
         found = postprocess.regions(output[0], size, image.shape[1:], threshold)
     else:

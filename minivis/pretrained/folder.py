@@ -16,9 +16,11 @@ import numpy as np
 
 from minivis import files
 from minivis.files import FLOATS, as_path, hub_hint, read_array, some, stored_arrays
+from minivis.foreign_words import explained
 from minivis.nn import init
-from minivis.pretrained.family import Part, Stack, Transposed, labels_of
+from minivis.pretrained.family import labels_of
 from minivis.pretrained.foreign import INDEX, WEIGHTS, refuse_foreign, refuse_without_weights
+from minivis.pretrained.packing import disagreements, published_names, unpacked
 from minivis.pretrained.postprocess import things_for
 from minivis.pretrained.preprocess import preprocess_of
 from minivis.storage import with_classes
@@ -30,6 +32,7 @@ CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 
 
+@explained
 def from_pretrained(folder, dtype=None, device=None, num_classes=None, labels=None):
     """Load a published checkpoint: a folder from the model hub becomes a model that is ready to predict.
 
@@ -97,10 +100,10 @@ def from_pretrained(folder, dtype=None, device=None, num_classes=None, labels=No
     wanted = _dialect(model, family, stored)
     _check(folder, model, family, wanted, stored)
     if dtype is None:
-        kinds = {stored[name].kind for name in _published(wanted)} & FLOATS.keys()
+        kinds = {stored[name].kind for name in published_names(wanted)} & FLOATS.keys()
         dtype = max([np.dtype(np.float32), *(FLOATS[kind] for kind in kinds)])
     preprocess = _preprocess(folder, family, config, dtype, device or "cpu")
-    arrays = dict(_arrays(wanted, stored, dtype))
+    arrays = dict(unpacked(wanted, lambda name: _read(stored[name].path, name, dtype)))
     model.load_state_dict(arrays, strict=False, assign=True)  # _check has already compared the names
     model.to(dtype).to(device or "cpu").eval()
     model.published, model.preprocess = config, preprocess
@@ -280,79 +283,20 @@ def _build(path, family, config, stored=None):
 def _dialect(model, family, stored):
     """{minivis name: published name, Part, Stack or Transposed} in the dialect with the most names in the file."""
     candidates = [family.names(model, dialect) for dialect in family.dialects]
-    return max(candidates, key=lambda names: sum(part in stored for part in _published(names)))
-
-
-def _published(names):
-    """Every published name in a mapping, each once, in order."""
-    return dict.fromkeys(name for source in names.values() for name in _sources(source))
-
-
-def _sources(source):
-    if isinstance(source, Part | Transposed):
-        return (source.name,)
-    return source.names if isinstance(source, Stack) else (source,)
+    return max(candidates, key=lambda names: sum(part in stored for part in published_names(names)))
 
 
 def _check(folder, model, family, wanted, stored):
     """Raise, with their names, for weights that are missing, unexpected, of the wrong shape or of an unknown dtype."""
     ours = dict([*model.named_parameters(), *model.named_buffers()])
     assert wanted.keys() == ours.keys(), "the family does not name every array of its model once"
-    published = _published(wanted)
-    problems = {
-        "it lacks": [n for n in published if n not in stored and not recomputed(family, n)],
-        "it also has": [n for n in stored if n not in published and not recomputed(family, n)],
-        "of another shape than expected are": [],
-        "neither float16, bfloat16, float32 nor float64 are": [],
-    }
-    for name, source in wanted.items():
-        shape = _expected(tuple(ours[name].shape), source)
-        floating = ours[name].dtype.kind == "f"
-        for part in (part for part in _sources(source) if part in stored):
-            _, found, kind = stored[part]
-            if found != shape:
-                problems["of another shape than expected are"].append(f"{part} ({found}, not {shape})")
-            elif floating and kind not in FLOATS:
-                problems["neither float16, bfloat16, float32 nor float64 are"].append(f"{part} ({kind})")
-    complaints = [
-        f"{what} {some(list(dict.fromkeys(names)), 5)}" for what, names in problems.items() if names
-    ]
+    problems = disagreements(wanted, ours, stored, family.recomputed)
+    complaints = [f"{what} {some(names, 5)}" for what, names in problems.items()]
     if complaints:
         says = f"its {CONFIG} describes" if (folder / CONFIG).exists() else "the names of its weights promise"
         raise ValueError(
             f"from_pretrained: {folder} does not hold the {type(model).__name__} that {says}: {'; '.join(complaints)}"
         )
-
-
-def recomputed(family, name):
-    """Whether a published array is not loaded, because minivis computes it itself or does not need it."""
-    return any(re.fullmatch(pattern, name) for pattern in family.recomputed)
-
-
-def _expected(shape, source):
-    """The shape of a published array, from the shape of the minivis array."""
-    if isinstance(source, Part):
-        return (shape[0] * source.count, *shape[1:])
-    if isinstance(source, Stack):
-        return (shape[0] // len(source.names), *shape[1:])
-    return shape[::-1] if isinstance(source, Transposed) else shape
-
-
-def _arrays(wanted, stored, dtype):
-    """Yield (minivis name, array); each stored array is read once."""
-    packed = {}
-    for name, source in wanted.items():
-        # blocks of rows of a packed array share its memory, without a copy
-        if isinstance(source, Part):
-            if source.name not in packed:
-                packed[source.name] = _read(stored[source.name].path, source.name, dtype)
-            yield name, np.split(packed[source.name], source.count)[source.index]
-        elif isinstance(source, Transposed):
-            yield name, _read(stored[source.name].path, source.name, dtype).T
-        elif isinstance(source, Stack):
-            yield name, np.concatenate([_read(stored[part].path, part, dtype) for part in source.names])
-        else:
-            yield name, _read(stored[source].path, source, dtype)
 
 
 def _read(path, name, dtype):

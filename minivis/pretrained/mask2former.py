@@ -6,10 +6,16 @@ Not here: the model (models/mask2former.py), the names of the backbones' weights
 from minivis.models.mask2former import Mask2Former
 from minivis.pretrained import resnet, swin
 from minivis.pretrained.family import PublishedFamily, labels_of, names_of, translate
-from minivis.pretrained.maskformer import STAGES, backbone_of, packed_attention
+from minivis.pretrained.maskformer import (
+    STAGES,
+    backbone_of,
+    class_weights,
+    described_backbone,
+    packed_attention,
+)
 from minivis.pretrained.settings import Settings
 
-__all__ = ["FAMILY"]
+__all__ = ["FAMILY", "deformable"]
 
 # transformers' default for a config.json without a backbone
 DEFAULT = {"model_type": "swin", "depths": [2, 2, 18, 2]}
@@ -43,6 +49,39 @@ def build(config):
     )
 
 
+def describe(model):
+    """The config.json of a Mask2Former."""
+    given = model.config
+    return {
+        "architectures": ["Mask2FormerForUniversalSegmentation"],
+        "model_type": "mask2former",
+        "use_timm_backbone": False,
+        "use_pretrained_backbone": False,
+        "backbone": None,
+        "backbone_config": described_backbone(model.backbone),
+        "num_queries": given["queries"],
+        "hidden_dim": given["width"],
+        "feature_size": given["width"],
+        "mask_feature_size": model.pixel_decoder.mask_features.weight.shape[0],
+        "num_attention_heads": given["heads"],
+        "decoder_layers": given["decoder_depth"] + 1,
+        "encoder_layers": given["pixel_depth"],
+        "dim_feedforward": given["mlp_width"],
+        "encoder_feedforward_dim": given["pixel_mlp_width"],
+        "activation_function": "relu",
+        "pre_norm": False,
+        "enforce_input_projection": False,
+        "common_stride": 4,
+        "feature_strides": [4, 8, 16, 32],
+        "dropout": given["dropout"],
+    }
+
+
+def added(model):
+    """What a published Mask2Former holds besides its weights."""
+    return class_weights(model) | swin.index_tables(model.backbone, names(model, "hf"))
+
+
 def names(model, dialect):
     """The names of a Mask2Former's weights: "hf" on the hub, "fb" in the authors' code."""
     stages = len(model.backbone.stages)
@@ -65,7 +104,7 @@ def _hub(fine):
         ("pixel_decoder.level_embed", pixels + "level_embed"),
         ("pixel_decoder.input_proj.*.*.*", pixels + "input_projections.*.*.*"),
         ("pixel_decoder.mask_features.*", pixels + "mask_projection.*"),
-        *_deformable(ours + "attn.", layer + "self_attn."),
+        *deformable(ours + "attn.", layer + "self_attn."),
         (ours + "norm1.*", layer + "self_attn_layer_norm.*"),
         (ours + "norm2.*", layer + "final_layer_norm.*"),
         (ours + "mlp.*.*", layer + "*.*"),  # fc1, fc2
@@ -99,7 +138,7 @@ def _authors(fine):
         ("pixel_decoder.level_embed", pixels + "transformer.level_embed"),
         ("pixel_decoder.input_proj.*.*.*", pixels + "input_proj.*.*.*"),
         ("pixel_decoder.mask_features.*", pixels + "mask_features.*"),
-        *_deformable(ours + "attn.", layer + "self_attn."),
+        *deformable(ours + "attn.", layer + "self_attn."),
         (ours + "norm*.*", layer + "norm*.*"),
         (ours + "mlp.fc*.*", layer + "linear*.*"),
         ("query_features", decoder + "query_feat.weight"),
@@ -124,7 +163,8 @@ def _authors(fine):
     return [*table, ("layers.*.norm3.*", layer + "norm.*"), ("layers.*.mlp.fc*.*", layer + "linear*.*")]
 
 
-def _deformable(ours, theirs):
+def deformable(ours, theirs):
+    """Rules for the names of a layer of deformable attention, which RT-DETR has too; both begin with a prefix."""
     pairs = (
         ("offsets", "sampling_offsets"), ("weights", "attention_weights"), ("value", "value_proj"), ("out", "output_proj"),
     )  # fmt: skip
@@ -187,4 +227,7 @@ FAMILY = PublishedFamily(
         "image_mean": [0.485, 0.456, 0.406],
         "image_std": [0.229, 0.224, 0.225],
     },
+    of=lambda model: type(model) is Mask2Former,
+    describe=describe,
+    added=added,
 )

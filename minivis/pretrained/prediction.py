@@ -15,7 +15,7 @@ from minivis.data.folders import SUFFIXES
 from minivis.data.images import image_size, read_image
 from minivis.files import as_path, make_folder, write_files
 from minivis.listed import counted
-from minivis.models import CLIP, MAE, SAM, YOLO, ViViT, YOLOv2
+from minivis.models import CLIP, MAE, RTDETR, SAM, YOLO, ViViT, YOLOv2
 from minivis.pretrained import postprocess
 from minivis.pretrained.description import describe, printable
 from minivis.pretrained.folder import CONFIG, from_pretrained, read_json
@@ -46,7 +46,8 @@ class Prediction(NamedTuple):
     picture : Path or None
         The photo with the predictions drawn on; None if the photo could not be read.
     rows : list of dict
-        As in `minivis.pretrained.description.Description`.
+        ``class`` and ``score``, and the corners ``x0, y0, x1, y1`` of a box in pixels of the photo, or ``share``, the part of
+        the photo that a segment covers; one row for each object or segment, or for the likeliest class.
     error : str or None
         Why the photo could not be read.
     """
@@ -72,7 +73,7 @@ def predict(source, photos, out=None, threshold=None, things=None):
         folder. For several photos, or a folder, the folder to write their pictures and a table, ``predictions.csv``, into;
         the default is ``predictions``.
     threshold : float, optional
-        Minimal score of a box or mask. The default is 0.7 for boxes, 0.85 for DETR's masks, 0.8 for those of
+        Minimal score of a box or mask. The default is 0.7 for boxes, 0.5 for RT-DETR's, 0.85 for DETR's masks, 0.8 for those of
         MaskFormer and Mask2Former, and 0.88 for the IoU that a SAM expects of a mask (0.7 for a small SAM). A SAM is asked
         about a grid of points.
     things : list of str, optional
@@ -90,6 +91,18 @@ def predict(source, photos, out=None, threshold=None, things=None):
     ValueError
         If a file of the model or the only photo is broken, a picture would overwrite a photo, the threshold is not within
         [0, 1], or `things` names a class that the model does not have.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from minivis.data import examples
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     photos = examples.write_image_folder(folder, count=4)
+    ...     found = predict("swin-shapes", photos, f"{folder}/out")
+    beach/001.jpg ...
+    4 photos drawn in ...
+    >>> found[0].rows[0]["class"], found[0].error is None
+    ('triangle', True)
     """
     if threshold is not None and not 0 <= threshold <= 1:
         raise ValueError(f"predict: threshold must be within [0, 1], got {threshold}")
@@ -252,7 +265,8 @@ def run_model(source, model, batch, photo=None, threshold=None):
 
     ``photo`` is the height and width of the photo itself. A SAM answers with a list of `FoundMask`.
     """
-    answer = model.detect if isinstance(model, YOLO | YOLOv2) else model  # YOLO itself returns its grid
+    # a YOLO itself returns its grid, an RT-DETR its queries
+    answer = model.detect if isinstance(model, RTDETR | YOLO | YOLOv2) else model
     if isinstance(model, SAM):
         picture = model.preprocess.new_size(*photo)
         options = {"picture": picture, "photo": photo}

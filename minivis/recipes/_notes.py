@@ -24,7 +24,7 @@ def add_notes(name, out):
     storage.save(model, out)
 
 
-def _digits(model):
+def _tell_of_digits(model):
     """Handwritten digits: one grey channel in which ink is 1."""
     side = model.config.get("image_size", 8)
     model.labels = {digit: str(digit) for digit in range(10)}
@@ -32,7 +32,7 @@ def _digits(model):
     model.preprocess = Preprocess(size=(side, side), finish=finish, **INK)
 
 
-def _shapes(model):
+def _tell_of_shapes(model):
     """Generated scenes: the colours are not normalised."""
     model.preprocess = Preprocess(size=(shapes.SIZE, shapes.SIZE))
     if isinstance(model, SAM):  # it names nothing
@@ -45,4 +45,4 @@ def _shapes(model):
     model.things = [name in shapes.THINGS for name in model.labels.values()]
 
 
-NOTES = {"digits": _digits, "shapes": _shapes}
+NOTES = {"digits": _tell_of_digits, "shapes": _tell_of_shapes}
