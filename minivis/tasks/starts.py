@@ -179,7 +179,9 @@ def _trained(kind, names, model, source, size, rng):
     _check_trained(kind, model, source, found)
     preprocess = found.preprocess
     if size is not None and getattr(found, "min_size", None):
-        raise ValueError(f"train: {source} resizes photos itself, to {found.min_size} pixels: leave out the size")
+        raise ValueError(
+            f"train: {source} resizes photos itself, to {found.min_size} pixels: leave out the size"
+        )
     made = storage.with_classes(found, rng=rng, labels=list(names))
     made.things = _things(made)
     made.preprocess = preprocess if size is None else _sized(preprocess, size)

@@ -116,6 +116,8 @@ def _filled(given):
     """The options with their defaults."""
     if given["data"] is None:
         raise ValueError("train: say which folder holds the pictures, by --data FOLDER")
+    if given["share"] is not None and not 0 < given["share"] < 1:
+        raise ValueError(f"train: share must be above 0 and below 1, got {given['share']}")
     usual = {"seed": 0, "share": 0.2, "flip": True}
     return {name: usual.get(name) if value is None else value for name, value in given.items()}
 
