@@ -15,9 +15,8 @@ from minivis.cli import main
 from minivis.pretrained.prediction import predict
 from minivis.tasks import recognise
 
-PUBLISHED = (
-    Path(__file__).parents[1] / "parity" / "published"
-)  # small random networks in the layout of the hub
+# small random networks in the layout of the hub
+PUBLISHED = Path(__file__).parents[1] / "parity" / "published"
 KINDS = {
     "classes": ("cnn", "accuracy", 3),
     "boxes": ("detr", "AP50", 1),
