@@ -238,7 +238,7 @@ class _Training:
         n = len(self.validation)
         metrics = {"metric": self.kind.metric, "value": float(found[self.kind.metric]), "n": n}
         metrics |= {name: float(value) for name, value in found.items()}
-        baseline = self.kind.baseline(self.train, self.validation)
+        baseline = self.kind.baseline(self.measured)
         metrics |= {} if baseline is None else {"baseline": {baseline[0]: baseline[1]}}
         metrics |= {"seconds": round(history["seconds"][-1], 1), "steps": history["step"][-1]}
         compared = "" if baseline is None else f" ({baseline[0]}: {baseline[1]:.3f})"
