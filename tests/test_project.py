@@ -33,7 +33,15 @@ SHARED_BY_MODELS = {"common", "leaky", "local_resnet", "mask_classification"}
 BESIDE = {"data", "metrics", "laws", "viz"}  # they stand beside the models: these alone may import them
 # a model that is another one with a head more, or with other blocks
 EXTENDS = {("models.dinov2", "vit"), ("models.mask_rcnn", "faster_rcnn"), ("models.rt_detr", "detr")}
-MAY_IMPORT_BESIDE = BESIDE | {"model_notes", "rate_range", "train", "pretrained", "recipes", "classroom", "cli"}
+MAY_IMPORT_BESIDE = BESIDE | {
+    "model_notes",
+    "rate_range",
+    "train",
+    "pretrained",
+    "recipes",
+    "classroom",
+    "cli",
+}
 
 # Library -> the parts of minivis that may import it at all. SciPy and NumPy serve everyone.
 CONFINED = {
