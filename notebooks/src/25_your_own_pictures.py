@@ -208,7 +208,7 @@ viz.images(
 # 40. The same in Python:
 
 # %%
-result = tasks.train(FOLDER, "resnet", work / "resnet", epochs=8)
+result = tasks.train(FOLDER, "resnet", work / "resnet", epochs=5)
 
 # %%
 print(*sorted(path.name for path in (work / "resnet").iterdir()), sep="\n")
@@ -240,7 +240,7 @@ print("new:", ", ".join(detr.new_weights))
 # box counts as right from an IoU of 0.5 on (chapter [14](14_detection.ipynb) explains it).
 
 # %%
-result = tasks.train(BOXES, "detr", work / "detr", epochs=30)
+result = tasks.train(BOXES, "detr", work / "detr", epochs=25)
 
 # %%
 finder = mv.load(work / "detr")
@@ -273,7 +273,7 @@ viz.boxes_on_images(
 
 # %%
 MASKS = examples.write_mask_folder(work / "ground")
-result = tasks.train(MASKS, "unet", work / "unet", epochs=12)
+result = tasks.train(MASKS, "unet", work / "unet", epochs=10)
 
 # %%
 painter = mv.load(work / "unet")
@@ -312,7 +312,7 @@ print("now its classes are", ", ".join(swin.labels.values()), "and new are", ", 
 # with. A few epochs are enough (`minivis train --data places --from PUBLISHED` in a terminal):
 
 # %%
-result = tasks.train(FOLDER, out=work / "swin", source=PUBLISHED, epochs=3)
+result = tasks.train(FOLDER, out=work / "swin", source=PUBLISHED, epochs=8)
 
 # %% [markdown]
 # The result is a folder of minivis. `mv.export` writes it in the layout of the model hub, in which others can read it,
