@@ -98,7 +98,7 @@ def describe(model):
         "use_timm_backbone": False,
         "use_pretrained_backbone": False,
         "backbone": None,
-        "backbone_config": _described_backbone(model.backbone),
+        "backbone_config": _described_backbone(model.backbone, levels),
         "encoder_in_channels": list(model.backbone.channels[-levels:]),
         "feat_strides": list(STRIDES[-levels:]),
         "num_feature_levels": levels,
@@ -125,13 +125,13 @@ def describe(model):
     }
 
 
-def _described_backbone(backbone):
+def _described_backbone(backbone, levels):
     if type(backbone) is not ResNet:
         raise ValueError(f"the backbone must be a ResNet, not a {type(backbone).__name__}")
     return {
         **resnet.described_body(backbone),
         "model_type": "rt_detr_resnet",
-        "out_features": [f"stage{i + 1}" for i in range(len(backbone.stages))],
+        "out_features": [f"stage{i + 1}" for i in range(len(backbone.stages))][-levels:],
     }
 
 

@@ -94,6 +94,10 @@ def describe(model):
     """The config.json of a hybrid."""
     backbone = model.backbone
     given = backbone.config
+    if wrong := [width for width in backbone.channels if width % 32]:
+        raise ValueError(
+            f"the backbone's widths must be multiples of 32, or transformers rounds them, got {wrong[0]}"
+        )
     last = f"stage{len(backbone.stages)}"
     rows, columns = (n * p for n, p in zip(model.grid, model.patch_size, strict=True))
     return {
