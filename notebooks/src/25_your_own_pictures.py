@@ -16,7 +16,7 @@
 #
 # **Slides**: none; this page is about your own task.
 #
-# **Time**: about 20 minutes to read; the cells take about a minute.
+# **Time**: about 30 minutes to read; the cells take about a minute.
 
 # %% tags=["setup"]
 import json
@@ -335,6 +335,5 @@ predict(work / "exported", new_photo, work / "swin.png")
 # - You can give a trained detector your own classes, with a few dozen pictures.
 # - You can save a model with its labels and use it on a new photo, in Python and in a terminal.
 #
-# The book's page *Your own pictures* has the same as commands, with what to do when it does not work.
-#
-# Next: [00. The tour](00_tour.ipynb), if you have not been there: how all of this works inside.
+# The book's page *Your own pictures* has the same as commands, with what to do when it does not work. This is the last
+# page; how all of this works inside begins in [00](00_tour.ipynb).
