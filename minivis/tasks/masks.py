@@ -7,11 +7,12 @@ import numpy as np
 
 from minivis import ops
 from minivis.autograd import no_grad
+from minivis.data.label_maps import IGNORED
 from minivis.metrics import class_iou, confusion_matrix, mean_iou
 
 __all__ = ["Masks"]
 
-IGNORED = 255  # the class of pixels that do not count
+
 SHOWN = 4  # pictures in the report
 
 
