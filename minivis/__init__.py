@@ -37,7 +37,9 @@ _LAZY = {
     "from_pretrained": "minivis.pretrained",
     "save": "minivis.storage",
     "export": "minivis.pretrained.export",
+    "from_torch": "minivis.pretrained.torch_states",
     "load": "minivis.storage",
+    "to_torch_state": "minivis.pretrained.torch_states",
     "summary": "minivis.nn.layer_table",
 }
 

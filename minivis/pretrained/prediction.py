@@ -18,7 +18,7 @@ from minivis.listed import counted
 from minivis.models import CLIP, MAE, RTDETR, SAM, YOLO, ViViT, YOLOv2
 from minivis.pretrained import postprocess
 from minivis.pretrained.description import describe, printable
-from minivis.pretrained.folder import CONFIG, from_pretrained, read_json
+from minivis.pretrained.folder import from_pretrained, is_published
 from minivis.pretrained.own import load_ready
 from minivis.vision import automatic_masks
 
@@ -253,11 +253,7 @@ def _ready(source, things):
 
 def load(source):
     """Load a model that is ready for photos: a published one, or one of minivis."""
-    folder = as_path(source)
-    published = folder.is_dir() and not (
-        (folder / CONFIG).is_file() and "arguments" in read_json(folder / CONFIG)
-    )
-    return from_pretrained(folder, dtype="float32") if published else load_ready(source)
+    return from_pretrained(source, dtype="float32") if is_published(source) else load_ready(source)
 
 
 def run_model(source, model, batch, photo=None, threshold=None):
