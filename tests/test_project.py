@@ -27,7 +27,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 ORDER = [
     "openblas", "foreign_words", "switches", "interrupts", "listed", "pairs", "randomness", "ways", "backend", "dtypes", "broadcasting", "complaints", "debugging", "autograd", "precision", "averaging", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "fast", "losses", "models", "files", "locking", "data", "model_notes", "storage",
-    "monitoring", "metrics", "laws", "viz", "progress", "turns", "steps", "run_state", "rate_range", "train", "pretrained", "recipes", "classroom", "doctor", "cli", "__main__",
+    "monitoring", "metrics", "laws", "viz", "progress", "turns", "steps", "run_state", "rate_range", "train", "pretrained", "recipes", "tasks", "classroom", "doctor", "cli", "__main__",
 ]  # fmt: skip
 SHARED_BY_MODELS = {"common", "leaky", "local_resnet", "mask_classification"}
 BESIDE = {"data", "metrics", "laws", "viz"}  # they stand beside the models: these alone may import them
@@ -39,13 +39,14 @@ MAY_IMPORT_BESIDE = BESIDE | {
     "train",
     "pretrained",
     "recipes",
+    "tasks",
     "classroom",
     "cli",
 }
 
 # Library -> the parts of minivis that may import it at all. SciPy and NumPy serve everyone.
 CONFINED = {
-    "matplotlib": {"viz"},
+    "matplotlib": {"viz", "classroom.formulas"},
     "PIL": {"data", "viz"},
     "sklearn": {"data"},
     "hypothesis": {"laws"},
@@ -68,11 +69,14 @@ CONFINED = {
     "IPython": {"viz", "laws"},
     "ipywidgets": {"viz"},
     "ipympl": {"viz"},
-    **dict.fromkeys(["nbgrader", "nbconvert", "nbformat", "traitlets", "alembic", "bleach"], {"classroom"}),
+    **dict.fromkeys(
+        ["nbgrader", "nbconvert", "nbformat", "traitlets", "alembic", "bleach", "jinja2", "pygments"],
+        {"classroom"},
+    ),
 }
 ANYWHERE = {"numpy", "scipy"}
 ONLY_IN_FUNCTIONS = {"scipy", "cupy", "cupyx", "numba", "sklearn", "IPython", "ipywidgets", "ipympl", "threadpoolctl",
-                     "nbgrader", "nbconvert", "nbformat", "traitlets", "alembic", "bleach", "huggingface_hub", "torch"}  # fmt: skip
+                     "nbgrader", "nbconvert", "nbformat", "traitlets", "alembic", "bleach", "jinja2", "pygments", "huggingface_hub", "torch"}  # fmt: skip
 TOP_LEVEL_TOO = {
     ("fast.cuda", "cupy"),
     ("fast.cuda", "cupyx"),  # loaded only where an array lives on a GPU
@@ -193,7 +197,7 @@ def test_imports_go_downward():
         ("models/bad.py", "from minivis import viz", "models may not import viz"),
         ("models/swin.py", "from minivis.models.vit import ViT", "only a published constructor may"),
         ("nn/bad.py", "from minivis.laws import check", "nn may not import laws"),
-        ("nn/bad.py", "def f():\n    import matplotlib.pyplot as plt", "only viz may"),
+        ("nn/bad.py", "def f():\n    import matplotlib.pyplot as plt", "viz may"),
         ("models/bad.py", "from PIL import Image", "only data, viz may"),
         ("metrics/bad.py", "import hypothesis", "only laws may"),
         (

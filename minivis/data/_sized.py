@@ -66,8 +66,9 @@ def open_map(name, path, photo):
 def nearest(maps, height, width):
     """Maps or masks (..., H, W) at another size: the nearest pixel, because numbers of classes have no mean."""
     H, W = maps.shape[-2:]
-    rows = ((np.arange(height) + 0.5) * (H / height)).astype(int)
-    columns = ((np.arange(width) + 0.5) * (W / width)).astype(int)
+    # the pixel in which the middle of the new one lies, (i + 1/2) H / height, in whole numbers
+    rows = (2 * np.arange(height) + 1) * H // (2 * height)
+    columns = (2 * np.arange(width) + 1) * W // (2 * width)
     return maps[..., rows[:, None], columns]
 
 

@@ -17,11 +17,8 @@ __all__ = ["write_coco", "write_image_folder", "write_mask_folder"]
 
 SIDES = (72, 128)  # pixels: the shortest and the longest side of a picture
 FIRST = 3 * BLOCK  # the first scene: none that a model of the package was trained or measured on
-PLACES = {
-    "beach": "sand",
-    "lake": "water",
-    "meadow": "grass",
-}  # the classes of the image folder, and the ground of each
+# the classes of the image folder, and the ground that most of each picture shows
+PLACES = {"beach": "sand", "lake": "water", "meadow": "grass"}
 # The categories of the COCO folder: id, name, and the shapes that belong to it. Real lists have gaps between their ids too.
 CATEGORIES = {
     1: ("round", ("circle", "ring")),
@@ -114,7 +111,8 @@ def write_coco(folder, seed=0, count=60):
     """
     _check_count("write_coco", count, 1)
     category_of = {kind: number for number, (_, kinds) in CATEGORIES.items() for kind in kinds}
-    images, annotations, files = [], [], {}
+    images, annotations = [], []
+    files = {}
     for i, drawn in enumerate(islice(_scenes(seed, most_objects=5), count)):
         height, width = drawn.image.shape[1:]
         name = f"{i:03}.jpg"

@@ -22,13 +22,8 @@ __all__ = [
     "RandomScale",
 ]
 
-PER_OBJECT = (
-    "labels",
-    "boxes",
-    "masks",
-    "iscrowd",
-    "area",
-)  # entries of a target with one row for each object
+# entries of a target with one row for each object
+PER_OBJECT = ("labels", "boxes", "masks", "iscrowd", "area")
 
 
 @dataclass(frozen=True)
@@ -93,7 +88,7 @@ class OnImage:
     transform: object
 
     def __call__(self, image, target, rng):
-        _check("OnImage", image, target, rng)
+        _check_pair("OnImage", image, target, rng)
         changed = self.transform(image[None], rng)[0]
         if changed.shape != image.shape:
             raise ValueError(
@@ -138,7 +133,7 @@ class RandomFlip:
                 )
 
     def __call__(self, image, target, rng):
-        _check("RandomFlip", image, target, rng)
+        _check_pair("RandomFlip", image, target, rng)
         draws = rng.random(2)
         for axis, drawn, p in ((-1, draws[0], self.horizontal), (-2, draws[1], self.vertical)):
             if drawn < p:
@@ -184,7 +179,7 @@ class RandomCrop:
         pair("RandomCrop", "size", self.size)
 
     def __call__(self, image, target, rng):
-        _check("RandomCrop", image, target, rng)
+        _check_pair("RandomCrop", image, target, rng)
         height, width = pair("RandomCrop", "size", self.size)
         top = int(rng.integers(max(0, image.shape[1] - height) + 1))
         left = int(rng.integers(max(0, image.shape[2] - width) + 1))
@@ -228,7 +223,7 @@ class RandomScale:
             raise ValueError(f"RandomScale: scale must be above 0, got {self.scale}")
 
     def __call__(self, image, target, rng):
-        _check("RandomScale", image, target, rng)
+        _check_pair("RandomScale", image, target, rng)
         factor = rng.uniform(*self.scale)
         return _resized(image, target, [max(1, round(factor * side)) for side in image.shape[1:]])
 
@@ -274,7 +269,7 @@ class RandomResizedCrop:
         multi_crop.RandomResizedCrop(self.size, self.scale, self.ratio)  # checks
 
     def __call__(self, image, target, rng):
-        _check("RandomResizedCrop", image, target, rng)
+        _check_pair("RandomResizedCrop", image, target, rng)
         draw = multi_crop.RandomResizedCrop(self.size, self.scale, self.ratio)
         image, target = _cropped(image, target, draw.box(*image.shape[1:], rng))
         return _resized(image, target, pair("RandomResizedCrop", "size", self.size))
@@ -322,7 +317,7 @@ class RandomIoUCrop:
             )
 
     def __call__(self, image, target, rng):
-        _check("RandomIoUCrop", image, target, rng)
+        _check_pair("RandomIoUCrop", image, target, rng)
         if not isinstance(target, dict):
             raise ValueError("RandomIoUCrop: the target must be a dict with boxes; for others use RandomCrop")
         least = rng.choice(self.overlaps)
@@ -443,7 +438,7 @@ def _is_map(target):
     return isinstance(target, np.ndarray) and target.ndim == 2
 
 
-def _check(name, image, target, rng):
+def _check_pair(name, image, target, rng):
     """Raise an error unless image and target fit together, and everything in the target can be moved along."""
     check_rng(name, rng)
     if (

@@ -1532,17 +1532,112 @@ passed = claims(
 # </details>
 
 # %% [markdown]
-# ## What to take away
+# ## Six questions
 #
-# - Semantic segmentation names pixels, instance segmentation gives objects masks; the first is judged by mIoU, the second
-#   by AP.
-# - A classifier of convolutions alone labels all pixels at once, with the numbers of the sliding window and a small share
-#   of its work.
-# - Networks go down to see far at low cost, and up to answer for each pixel. Nearest neighbours, bed of nails and max
-#   unpooling go up without weights; a transposed convolution learns how.
-# - What is lost on the way down is *where* things are. FCN adds scores of finer maps, SegNet hands over the positions of
-#   maxima, U-Net hands over whole maps.
-# - Without padding, tiles fit together without a seam.
-# - Mask R-CNN detects first and paints then: one small mask for each box.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is
+# right.
+
+# %% [markdown] tags=["question:all-ground"]
+# **1. Nine tenths of the pixels are grass, the rest is a star. A network says grass everywhere. How good are its
+# pixels, and how good is its mIoU?**
+#
+# <details><summary>Answer</summary>
+#
+# 90 % of the pixels are right, and the mIoU is 0.45: the IoU of grass is 0.9, that of the star is 0, and both count
+# alike.
+#
+# ```python
+# there = np.zeros((10, 10), int)
+# there[0] = 1
+# counted = mv.metrics.confusion_matrix(np.zeros_like(there), there, 2)
+# assert np.isclose(mean_iou(counted), 0.45)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:one-more-layer"]
+# **2. A sliding window with 8 layers gets 16. By about which factor grows its waste, compared with the whole image
+# at once?**
+#
+# <details><summary>Answer</summary>
+#
+# By less than 4: with $L$ layers a patch has $2L + 1$ pixels on a side, so the work for each pixel grows like
+# $L^3$, that of the whole image like $L$.
+#
+# ```python
+# waste_of = lambda n: positions(n, 224)[0] / positions(n, 224)[1]
+# assert 3 < waste_of(16) / waste_of(8) < 4
+# ```
+# </details>
+
+# %% [markdown] tags=["question:negative-maximum"]
+# **3. A map is pooled, unpooled with the remembered positions, and pooled again. When does it not come back?**
+#
+# <details><summary>Answer</summary>
+#
+# Where a maximum is negative: the zeros that stand around it are larger.
+#
+# ```python
+# low = -np.arange(1.0, 17).reshape(1, 1, 4, 4)
+# kept, where = ops.max_pool2d(low, 2, return_indices=True)
+# assert (kept < 0).all() and (ops.max_pool2d(ops.max_unpool2d(kept, where, 2), 2) == 0).all()
+# ```
+# </details>
+
+# %% [markdown] tags=["question:overlapping-stamps"]
+# **4. Why does U-Net go up with a filter of $2 \times 2$ and a stride of 2, and not with one of $3 \times 3$?**
+#
+# <details><summary>Answer</summary>
+#
+# The copies of a $2 \times 2$ filter lie side by side. Those of a $3 \times 3$ filter overlap: some pixels get one
+# copy, others two or four, which can show as a checkerboard.
+#
+# ```python
+# copies = lambda k: set(ops.conv_transpose2d(np.ones((1, 1, 4, 4)), np.ones((1, 1, k, k)), stride=2).ravel())
+# assert copies(2) == {1} and copies(3) == {1, 2, 4}
+# ```
+# </details>
+
+# %% [markdown] tags=["question:without-the-way-over"]
+# **5. What happens to the labels of the trained U-Net if all maps of the way down are replaced by zeros on their
+# way over?**
+#
+# <details><summary>Answer</summary>
+#
+# They lose most of their quality: the way up then knows roughly what is in the image, but not where it ends.
+#
+# ```python
+# assert cut["all"] < 0.5 * cut["none"]
+# assert cut["none"] > max(cut[f"level {n}"] for n in range(4))
+# ```
+# </details>
+
+# %% [markdown] tags=["question:other-classes"]
+# **6. What happens to the mask loss if the head paints a perfect circle in the channel of a wrong class?**
+#
+# <details><summary>Answer</summary>
+#
+# Nothing: only the channel of the true class is judged, and the box head decides which channel is used. So classes
+# do not compete for pixels.
+#
+# ```python
+# heads, kind, wanted = rng.standard_normal((1, 6, 14, 14)), np.array([2]), np.ones((1, 14, 14))
+# before_it = mv.losses.mask_loss(heads, kind, wanted)
+# heads[0, 5] = 10.0
+# assert mv.losses.mask_loss(heads, kind, wanted) == before_it
+# ```
+# </details>
+
+# %% [markdown]
+# ## What you can do now
+#
+# - You can say what semantic and instance segmentation return: names of pixels, judged by mIoU, and masks of objects,
+#   judged by AP.
+# - You can turn a classifier of convolutions into a network that labels all pixels at once, with the numbers of the
+#   sliding window and a small share of its work.
+# - You can enlarge a map: nearest neighbours, bed of nails and max unpooling without weights, a transposed convolution
+#   that learns how. Networks go down to see far at low cost, and up to answer for each pixel.
+# - You can write a U-Net. What is lost on the way down is *where* things are: FCN adds scores of finer maps, SegNet hands
+#   over the positions of maxima, U-Net hands over whole maps. Without padding, tiles fit together without a seam.
+# - You can say how Mask R-CNN gets masks: it detects first and paints then, one small mask for each box.
 #
 # Next: [17. SETR and Segmenter](17_setr_segmenter.ipynb), which name every pixel with a transformer and never go down.

@@ -1490,17 +1490,117 @@ passed = claims(
 # </details>
 
 # %% [markdown]
-# ## What to take away
+# ## Six questions
 #
-# - A patch alone seldom says what it belongs to. A ViT can use the whole image from its first layer on, and never reduces
-#   the resolution of its grid of tokens.
-# - The grid is coarse. SETR's decoders bring tokens back to pixels: in one step, in steps of two with convolutions between, or
-#   from several layers that are added from the top down.
-# - Segmenter lets one learned token for each class look at the image, and compares it with each patch: cosine, then a norm over
-#   the classes.
-# - The encoder does the work; the decoder reads what is there.
-# - Smaller patches give better borders and cost much: four times the tokens for half the side.
-# - A pixel beside a border is wrong most often. Windows that overlap remove the seams of large images.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is
+# right.
+
+# %% [markdown] tags=["question:how-far-at-first"]
+# **1. One patch in the corner of an image changes. Which tokens of a ViT can notice it after the first block, and
+# which places of a U-Net after its first level?**
+#
+# <details><summary>Answer</summary>
+#
+# Of the ViT nearly all: each token attends to all others. Of the U-Net only those near the corner, since two
+# convolutions reach two pixels further.
+#
+# ```python
+# assert reached["ViT"][1] > 0.5 and reached["U-Net"][1] < 0.1
+# ```
+# </details>
+
+# %% [markdown] tags=["question:twice-the-image"]
+# **2. An image has twice as many pixels along each side. What happens to the encoder's weights, to its positions,
+# and to its attention?**
+#
+# <details><summary>Answer</summary>
+#
+# The weights stay. The table of positions is enlarged like a picture, to four times as many rows. The maps of
+# attention become 16 times as large.
+#
+# ```python
+# codes, grid = setr.encoder.pos_embed.numpy(), setr.encoder.grid
+# large = mv.vision.resize_position_table(codes, grid, tuple(2 * n for n in grid), setr.encoder.prefix)
+# assert large.shape[1] - setr.encoder.prefix == 4 * (codes.shape[1] - setr.encoder.prefix)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:order-of-steps"]
+# **3. Does it matter whether the last $1 \times 1$ convolution stands before the bilinear enlargement or behind it?
+# And a ReLU?**
+#
+# <details><summary>Answer</summary>
+#
+# Not for the convolution: one mixes channels, the other places, and both are linear. So it is computed on the small
+# map. A ReLU may not be exchanged.
+#
+# ```python
+# z, w = rng.standard_normal((1, 5, 3, 4)), rng.standard_normal((2, 5, 1, 1))
+# up = lambda x: ops.interpolate(x, (6, 8), mode="bilinear")
+# np.testing.assert_allclose(ops.conv2d(up(z), w), up(ops.conv2d(z, w)), atol=1e-12)
+# assert abs(ops.relu(up(z)) - up(ops.relu(z))).max() > 0.01
+# ```
+# </details>
+
+# %% [markdown] tags=["question:deepest-stream"]
+# **4. In multi-level aggregation one feature of the deepest layer changes. Which streams change, and which change
+# if it is one of the shallowest?**
+#
+# <details><summary>Answer</summary>
+#
+# All of them, since streams are added from the top down; if it is the shallowest, only its own.
+#
+# ```python
+# same = [lambda x: x] * 4
+# fused_with = lambda *maps: np.array(mv.models.setr.mla_fuse(list(maps), same, same))
+# assert (fused_with(1, 1, 1, 2) != fused_with(1, 1, 1, 1)).all()
+# assert (fused_with(2, 1, 1, 1) != fused_with(1, 1, 1, 1)).sum() == 1
+# ```
+# </details>
+
+# %% [markdown] tags=["question:longer-embedding"]
+# **5. The embedding of one class becomes ten times as long. What happens to Segmenter's masks?**
+#
+# <details><summary>Answer</summary>
+#
+# Nothing: both are divided by their lengths before they are compared, so only the angle counts.
+#
+# ```python
+# p, c, eye = rng.standard_normal((1, 7, 4)), rng.standard_normal((1, 3, 4)), np.eye(4)
+# longer = c * np.array([10.0, 1, 1])[None, :, None]
+# masks_of = lambda classes: mv.vision.mask_decoder(p, classes, eye, eye, np.ones(3), np.zeros(3))
+# np.testing.assert_allclose(masks_of(longer), masks_of(c))
+# ```
+# </details>
+
+# %% [markdown] tags=["question:attention-takes-over"]
+# **6. From how many patches on does attention cost more than the matrices of a layer, at a width of 192 and at one
+# of 768?**
+#
+# <details><summary>Answer</summary>
+#
+# From $6d$ on: 1,152 patches, which is an image of 543 pixels in patches of 16; and 4,608 patches, one of 1,086
+# pixels. Wide networks notice the square later.
+#
+# ```python
+# for d in (192, 768):
+#     matrices_cost, attention_cost = multiply_adds(6 * d, d, 1)
+#     assert matrices_cost == attention_cost and 16 * (6 * d) ** 0.5 > 500
+# ```
+# </details>
+
+# %% [markdown]
+# ## What you can do now
+#
+# - You can say why segmentation needs the whole image: a patch alone seldom says what it belongs to. A ViT can use all of
+#   it from its first layer on, and never reduces the resolution of its grid of tokens.
+# - You can bring tokens back to pixels in SETR's three ways: in one step, in steps of two with convolutions between, or from
+#   several layers that are added from the top down.
+# - You can write Segmenter's decoder: one learned token for each class looks at the image, and is compared with each patch,
+#   by a cosine, then a norm over the classes. The encoder does the work; the decoder reads what is there.
+# - You can say what a patch size costs: four times the tokens for half the side, and better borders.
+# - You can measure where a network is wrong, mostly beside borders, and name the pixels of an image that is larger than its
+#   window: windows that overlap remove the seams.
 #
 # Next: [18. MaskFormer](18_maskformer.ipynb), which no longer asks for the class of each pixel, but for masks and the
 # class of each mask.

@@ -1028,14 +1028,110 @@ passed = claims(
 # </details>
 
 # %% [markdown]
-# ## What to take away
+# ## Six questions
 #
-# - A class for each pixel cannot say where one object ends and its neighbour of the same class begins. A set of masks,
-#   each with one class, can.
-# - A mask is the dot product of a query's embedding with the embedding of every pixel.
-# - From the same output follow the semantic map (all queries vote) and the panoptic map (the best query takes the pixel).
-# - The loss matches each true segment with one query, by class and mask, and then compares the pairs.
-# - Grounds are learned within a few hundred steps. Things come later, because a query must first learn which object is
-#   its own.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is
+# right.
+
+# %% [markdown] tags=["question:perfect-pixels"]
+# **1. A network gives every pixel its right class. Can one read from its answer how many stars there are?**
+#
+# <details><summary>Answer</summary>
+#
+# Only if no two of them touch and none is cut in two: a connected region is only a guess at an object. On 100
+# scenes this guess costs two points of PQ in a hundred. No better pixels can mend it.
+#
+# ```python
+# assert joined["PQ_things"] < regions["PQ_things"] < 1
+# ```
+# </details>
+
+# %% [markdown] tags=["question:longer-mask-embedding"]
+# **2. The mask embedding of one query becomes three times as long. What happens to its mask?**
+#
+# <details><summary>Answer</summary>
+#
+# It becomes harder: all logits are three times as large, so probabilities move towards 0 and 1. The pixels above
+# one half are the same.
+#
+# ```python
+# soft, hard = sigmoid(in_one_line[mine]), sigmoid(3 * in_one_line[mine])
+# assert ((soft > 0.5) == (hard > 0.5)).all()
+# assert abs(hard - 0.5).mean() > abs(soft - 0.5).mean()
+# ```
+# </details>
+
+# %% [markdown] tags=["question:many-voters"]
+# **3. Three queries say "sand" with 0.4 each and cover a pixel fully; one says "star" with 0.9 and covers it too.
+# What is the pixel in the semantic map, and what in the panoptic map?**
+#
+# <details><summary>Answer</summary>
+#
+# Sand in the semantic map, where votes are added: 1.2 against 0.9. In the panoptic map the pixel goes to one query,
+# the surest: the star.
+#
+# ```python
+# chances = np.array([[0.0, 0.4, 0.6]] * 3 + [[0.9, 0.0, 0.1]])
+# with np.errstate(divide="ignore"):
+#     votes_for = vote(np.log(chances), np.full((4, 1, 1), 9.0))[:, 0, 0]
+# assert votes_for.argmax() == 1 and chances[:, :2].max(axis=1).argmax() == 3
+# ```
+# </details>
+
+# %% [markdown] tags=["question:copy"]
+# **4. A second query draws the mask of the first once more, a little less sure. What becomes of it?**
+#
+# <details><summary>Answer</summary>
+#
+# It wins no pixel, so it is dropped. In training it would be matched with nothing, and learn to say "no object".
+#
+# ```python
+# two = np.array([[2.0, 0.0], [1.0, 0.0]])  # one thing, and no object
+# same_mask = np.full((2, 1, 3), 5.0)
+# found_ids, found_labels = merge_by_hand(two, same_mask, np.array([True]), 0.5, 0.8)
+# assert found_labels == [0] and (found_ids == 1).all()
+# ```
+# </details>
+
+# %% [markdown] tags=["question:exchanged-segments"]
+# **5. The true segments of a scene come in another order, or the queries of the answer do. What happens to the
+# loss?**
+#
+# <details><summary>Answer</summary>
+#
+# Nothing: the matching looks for the cheapest pairs, so neither order counts.
+#
+# ```python
+# swapped = rng.permutation(Q)
+# turned = mv.models.MaskFormerOutput(single.logits.data[:, swapped], single.masks.data[:, swapped])
+# np.testing.assert_allclose(float(compare(turned, [target])["loss"]), terms["loss"], rtol=1e-5)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:votes-at-a-pixel"]
+# **6. Do the votes for all classes at a pixel sum to 1?**
+#
+# <details><summary>Answer</summary>
+#
+# No. Where several masks overlap the sum is above 1, where none is sure it is near 0. Only the largest vote counts,
+# so nothing has to sum to 1.
+#
+# ```python
+# sums = mv.vision.semantic_inference(output.logits, output.masks).data.sum(axis=1)
+# assert sums.min() < 0.8 and sums.max() > 1.05
+# ```
+# </details>
+
+# %% [markdown]
+# ## What you can do now
+#
+# - You can say what a class for each pixel cannot: where one object ends and its neighbour of the same class begins. A set
+#   of masks, each with one class, can.
+# - You can compute a mask as the dot product of a query's embedding with the embedding of every pixel.
+# - You can read two maps from the same output: the semantic map (all queries vote) and the panoptic map (the best query
+#   takes the pixel).
+# - You can compute the loss: it matches each true segment with one query, by class and mask, and then compares the pairs.
+# - You can say what such a model learns first. Grounds come within a few hundred steps. Things come later, because a query
+#   must first learn which object is its own.
 #
 # Next: [19. Mask2Former](19_mask2former.ipynb), in which a query looks only inside its own mask.

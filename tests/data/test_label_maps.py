@@ -1,11 +1,14 @@
 """Folders of pictures with label maps are read as they lie on people's disks; wrong ones are named.
 Not here: pictures (test_images), panoptic maps (test_coco)."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from minivis.data import DataLoader, MaskFolder, examples
+from minivis.data._sized import nearest
 
 rng = np.random.default_rng(0)
 LABELS = rng.choice([0, 1, 2, 255], (6, 9)).astype(np.uint8)
@@ -66,6 +69,15 @@ def test_a_resized_mask_lies_on_its_resized_picture_and_mixes_no_classes(tmp_pat
     assert agree.mean() > 0.7  # elsewhere a border is blurred
     if size == (30, 44):  # in the middle of the tiles nothing is blurred
         assert agree.mean() > 0.85
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 3), (5, 7), (6, 9), (7, 30), (41, 9)])
+def test_the_nearest_pixel_is_the_one_under_the_middle_of_the_new_one(height, width):
+    new = nearest(LABELS, height, width)
+    for y in range(height):
+        for x in range(width):
+            under = [int(Fraction(2 * i + 1, 2 * n) * full) for i, n, full in ((y, height, 6), (x, width, 9))]
+            assert new[y, x] == LABELS[tuple(under)]
 
 
 @pytest.mark.parametrize("upright", [True, False])

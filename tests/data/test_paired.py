@@ -60,7 +60,8 @@ def box_of(mask):
     """The box of a mask by its extreme pixels, normalised cxcywh."""
     y, x = np.nonzero(mask)
     height, width = mask.shape
-    x0, x1, y0, y1 = x.min() / width, (x.max() + 1) / width, y.min() / height, (y.max() + 1) / height
+    x0, y0 = x.min() / width, y.min() / height
+    x1, y1 = (x.max() + 1) / width, (y.max() + 1) / height
     return (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0
 
 
@@ -144,7 +145,8 @@ def test_a_resized_box_lies_around_its_resized_mask(name):
 @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 9), st.booleans())
 def test_mirroring_twice_changes_nothing(seed, height, width, vertical):
     rng = np.random.default_rng(seed)
-    image, labels = rng.random((3, height, width)), rng.integers(0, 9, (height, width))
+    image = rng.random((3, height, width))
+    labels = rng.integers(0, 9, (height, width))
     masks = rng.random((2, height, width)) < 0.5
     masks[:, 0, 0] = True
     target = target_of(masks)
@@ -240,7 +242,8 @@ def test_a_resumed_loader_makes_the_same_changes_with_and_without_workers():
 
 
 def test_arrays_are_changed_sample_by_sample():
-    images, labels = np.random.default_rng(0).random((4, 1, 8, 8)), np.arange(4)
+    images = np.random.default_rng(0).random((4, 1, 8, 8))
+    labels = np.arange(4)
     plain = next(iter(DataLoader((images, labels), 4)))
     batch = next(iter(DataLoader((images, labels), 4, augment=paired.RandomFlip(1))))
     np.testing.assert_array_equal(batch[0], plain[0][..., ::-1])

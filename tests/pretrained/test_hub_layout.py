@@ -135,6 +135,17 @@ def test_labels_things_and_the_preparation_of_photos_are_written(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("name", ["deit", "detr", "dinov2-backbone", "mask2former", "resnet", "rt-detr", "swin", "vit"])
+def test_a_published_model_for_other_classes_is_saved_loaded_and_exported(name, tmp_path):
+    model = mv.from_pretrained(PUBLISHED / name, dtype="float32", labels=["cat", "dog", "bird"])
+    mv.save(model, tmp_path / "own")
+    model = mv.load(tmp_path / "own")
+    back = mv.from_pretrained(mv.export(model, tmp_path / "hub"))
+    assert_same(model, back)
+    assert back.labels == {0: "cat", 1: "dog", 2: "bird"}
+    assert back.preprocess.settings() == model.preprocess.settings()
+
+
 def test_half_and_double_precision_stay(tmp_path):
     for dtype in ("float16", "float64"):
         model = make("vit").to(dtype)
