@@ -135,7 +135,9 @@ def test_labels_things_and_the_preparation_of_photos_are_written(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("name", ["deit", "detr", "dinov2-backbone", "mask2former", "resnet", "rt-detr", "swin", "vit"])
+@pytest.mark.parametrize(
+    "name", ["deit", "detr", "dinov2-backbone", "mask2former", "resnet", "rt-detr", "swin", "vit"]
+)
 def test_a_published_model_for_other_classes_is_saved_loaded_and_exported(name, tmp_path):
     model = mv.from_pretrained(PUBLISHED / name, dtype="float32", labels=["cat", "dog", "bird"])
     mv.save(model, tmp_path / "own")
