@@ -156,6 +156,14 @@ def test_half_and_double_precision_stay(tmp_path):
         assert_same(model, mv.from_pretrained(folder, dtype=dtype))
 
 
+def test_a_model_on_andevice_is_exported(device, tmp_path):
+    model = make("swin")
+    on_cpu = exported(model, tmp_path / "a")
+    there = exported(model.to(device), tmp_path / "b")
+    for name in ("config.json", "model.safetensors"):
+        assert (on_cpu / name).read_bytes() == (there / name).read_bytes()
+
+
 REFUSED = {
     "pool='mean'": lambda: vit(0, pool="mean"),
     "final_norm=False": lambda: vit(0, final_norm=False),

@@ -208,3 +208,14 @@ def test_without_pytorch_it_is_said_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ImportError, match=r"to_torch_state: PyTorch is not installed.*mv\.export"):
         mv.to_torch_state(nn.Linear(3, 2))
+
+
+def test_a_model_on_andevice_goes_and_comes_back(torch, device, tmp_path):
+    layer = nn.MultiHeadAttention(8, 2, rng=0)
+    own = {name: x.copy() for name, x in layer.state_dict().items()}
+    layer.to(device)
+    state = mv.to_torch_state(layer, "torch")
+    assert type(state["in_proj_weight"].array) is np.ndarray
+    fresh = nn.MultiHeadAttention(8, 2, rng=1).to(device)
+    back = mv.from_torch(state, into=fresh).to("cpu").state_dict()
+    assert all(np.array_equal(back[name], x) for name, x in own.items())
