@@ -6,7 +6,7 @@ Not loaded here: anything heavier than NumPy. The submodules below load when the
 import importlib
 import importlib.util
 
-from minivis import openblas, ops  # noqa: F401  (openblas comes first: it must see that NumPy is not loaded yet)
+from minivis import foreign_words, openblas, ops  # noqa: F401  (openblas comes first: it must see that NumPy is not loaded yet)
 from minivis.autograd import Tensor, debug, no_grad
 from minivis.backend import to_device, to_numpy
 from minivis.ways import plain
@@ -45,7 +45,7 @@ __all__ = ["Tensor", "debug", "no_grad", "ops", "plain", "to_device", "to_numpy"
 
 def __getattr__(name):
     if name not in _LAZY:
-        raise AttributeError(f"module 'minivis' has no attribute {name!r}")
+        raise foreign_words.no_name("minivis", name)
     home = _LAZY[name]
     try:
         value = (

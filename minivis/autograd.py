@@ -11,7 +11,7 @@ from types import FunctionType
 
 import numpy as np
 
-from minivis import complaints
+from minivis import complaints, foreign_words
 from minivis.backend import as_array, device_of, namespace
 from minivis.broadcasting import unbroadcast
 from minivis.debugging import debug, debugging, watched, watched_vjp
@@ -80,6 +80,9 @@ class Tensor:
         self.requires_grad = requires_grad
         self.node = None  # the call that made it; None for a leaf
         self.changed = 0  # when `data` was last changed in place; see `mark_changed`
+
+    def __getattr__(self, name):  # called only for what is not there
+        raise foreign_words.no_attribute(self, name, foreign_words.TENSOR)
 
     def backward(self, grad=None, retain_graph=False):
         """Run the chain rule from this Tensor back to every leaf, adding to each leaf's ``.grad``.

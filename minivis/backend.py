@@ -292,7 +292,8 @@ def move(array, device):
     if not available(device):
         known = sorted({library.device for library in _LIBRARIES.values()} | {"gpu"})
         if device not in known:
-            raise ValueError(f"to_device: unknown device {device!r}; known are {', '.join(known)}")
+            gpu = "; a graphics card is 'gpu' here" if str(device).startswith(("cuda", "mps")) else ""
+            raise ValueError(f"to_device: unknown device {device!r}; known are {', '.join(known)}{gpu}")
         raise RuntimeError("to_device: no GPU can be used here; `minivis doctor` says why and what to do")
     target = next(library for library in _LIBRARIES.values() if library.device == device)
     return target.from_host(to_numpy(array))

@@ -150,16 +150,26 @@ def _add_fetch(command):
 def _add_predict(command):
     predict = command(
         "predict",
-        "run a model on a photo; print and draw classes, boxes or masks",
+        "run a model on photos; print and draw classes, boxes or masks",
         _predict,
-        "Without MODEL: list the small models that come with minivis.",
+        "Without MODEL: list the small models that come with minivis. A broken photo among several is passed over; the exit "
+        "code is then 1.",
     )
     predict.add_argument(
         "model", nargs="?", metavar="MODEL", help="folder of a published or trained checkpoint, or a name"
     )
-    predict.add_argument("photo", nargs="?", metavar="PHOTO", help="a picture file: JPEG, PNG, ...")
     predict.add_argument(
-        "--out", type=Path, metavar="FILE", help="the picture to write (default: PHOTO-predicted.png)"
+        "photos",
+        nargs="*",
+        type=Path,
+        metavar="PHOTO",
+        help="picture files (JPEG, PNG, ...), or folders of them",
+    )
+    predict.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the picture to write (default: PHOTO-predicted.png); for several photos a folder (default: predictions)",
     )
     predict.add_argument(
         "--threshold",
@@ -307,10 +317,10 @@ def _predict(options):
 
     if options.model is None:
         return _list("These small models come with minivis:", storage.names())
-    if options.photo is None:
+    if not options.photos:
         raise ValueError(f"predict: say which photo to show it: minivis predict {options.model} PHOTO")
-    predict(options.model, options.photo, options.out, options.threshold, options.things)
-    return 0
+    found = predict(options.model, options.photos, options.out, options.threshold, options.things)
+    return int(isinstance(found, list) and any(one.error for one in found))
 
 
 def _show(options):

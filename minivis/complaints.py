@@ -8,6 +8,7 @@ import inspect
 
 import numpy as np
 
+from minivis import foreign_words
 from minivis.backend import ArrayError, as_array, is_array, namespace, plain
 from minivis.dtypes import each
 
@@ -48,8 +49,8 @@ def explain(error, function, arrays, options):
     if foreign := [key for key in options if key not in parameters]:
         hint = (
             f"; np.{name} is for arrays: x.{name}(), or np.{name}(x.numpy())"
-            if foreign[0] in ("dtype", "out")
-            else ""
+            if foreign[0] in ("dtype", "out") and hasattr(np, name)
+            else foreign_words.hint(foreign[0], parameters)
         )
         raise TypeError(
             f"{name}: there is no argument {foreign[0]!r}; there are {', '.join(parameters)}{hint}"

@@ -1,4 +1,4 @@
-"""Read one value of a json object with its type checked: a number, a yes or no, an id, a text.
+"""Read one value of a json object with its type checked: a number, a yes or no, an id, a text; and write what was read.
 Not here: reading the json file (_files.py), the lists of COCO (_coco.py)."""
 
 import reprlib
@@ -94,6 +94,28 @@ def objects(what, entry, key, default=None):
     if isinstance(value, list) and all(isinstance(part, dict) for part in value):
         return value
     return _absent(what, key, value, default, "a list of objects")
+
+
+def counted(number, one, more):
+    """A number and its noun.
+
+    Parameters
+    ----------
+    number : int
+        How many.
+    one, more : str
+        The noun in the singular and in the plural.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> counted(1, "object", "objects"), counted(0, "object", "objects")
+    ('1 object', '0 objects')
+    """
+    return f"{number} {one if number == 1 else more}"
 
 
 def told(value):

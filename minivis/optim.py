@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from minivis import foreign_words
 from minivis.autograd import Tensor, mark_changed
 from minivis.backend import device_of, move, namespace
 from minivis.interrupts import ctrl_c_waits
@@ -272,6 +273,7 @@ class SGD(Optimizer):
 
     slots = ("momentum",)
 
+    @foreign_words.explained
     def __init__(self, params, lr, momentum=0.0, weight_decay=0.0, nesterov=False, *, schedule=None):
         options = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
         super().__init__(params, options, schedule)
@@ -327,6 +329,7 @@ class AdamW(Optimizer):
 
     slots = ("m", "v")
 
+    @foreign_words.explained
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, *, schedule=None):
         options = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, options, schedule)
@@ -371,6 +374,7 @@ class Adam(AdamW):
     Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1.
     """
 
+    @foreign_words.explained
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, *, schedule=None):
         super().__init__(params, lr, betas, eps, weight_decay, schedule=schedule)
 
@@ -841,3 +845,7 @@ def follow(values):
 
 def _value_at(values, step):
     return values[min(step, len(values) - 1)]
+
+
+def __getattr__(name):
+    raise foreign_words.no_name(__name__, name)

@@ -1,8 +1,9 @@
-"""Models on disk: a folder with the weights (safetensors) and the constructor's arguments (json).
+"""Models on disk: a folder with the weights (safetensors) and the constructor's arguments (json); models for other classes.
 
 Not here: the state of a training run (train.py), published checkpoints (pretrained/), files that could run code.
 """
 
+import copy
 import difflib
 import importlib
 import inspect
@@ -28,9 +29,11 @@ from minivis.files import (
     some,
     write_files,
 )
+from minivis.listed import counted
+from minivis.model_notes import NOTES, read_notes, written_notes
 from minivis.nn import init
 
-__all__ = ["load", "names", "save"]
+__all__ = ["load", "names", "save", "with_classes"]
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 # Names that have changed since version 0.1 wrote its folders. Arguments of a model's constructor: old -> new ...
@@ -45,6 +48,7 @@ RENAMED_WEIGHTS = {
     r"(stages\.\d+\.blocks\.\d+\.attn)\.(query|key|value|out)\.": r"\1.attention.\2.",  # Swin's
 }
 
+TORCH = (".pth", ".pt", ".ckpt", ".bin", ".pkl")
 PACKAGED = Path(__file__).parent / "weights"  # the checkpoints that come with minivis
 
 
@@ -57,7 +61,9 @@ def save(model, folder, half=False):
         The model. `load` can rebuild the models of `minivis.models`; of other models only the weights are saved.
     folder : str or path
         Created if it does not exist. It then holds ``model.safetensors`` (one array for each entry of
-        ``model.state_dict()``, and a checksum) and ``config.json`` (the constructor and its arguments).
+        ``model.state_dict()``, and a checksum) and ``config.json``: the constructor and its arguments, and if the model has
+        them ``labels`` (the classes' names), ``things``, ``preprocess`` (the preparation of photos, a
+        `minivis.pretrained.Preprocess`) and ``published``, as `minivis.from_pretrained` and `with_classes` set them.
     half : bool, default False
         Store float32 as float16: half the size, three significant digits.
 
@@ -73,13 +79,14 @@ def save(model, folder, half=False):
     Warns
     -----
     UserWarning
-        If `load` would not give the same model back. It says what would be lost: a layer that was replaced, a dtype, or
-        what `minivis.from_pretrained` has added (labels, the preparation of photos).
+        If `load` would not give the same model back. It says what would be lost: a layer that was replaced, a dtype, an
+        attribute that was added, or labels that do not fit.
 
     Notes
     -----
     Both files are written beside the old ones and replace them only when they are complete. If the model was changed
-    after it was made, ``config.json`` says so. `load` then refuses to rebuild it and names the change.
+    after it was made, ``config.json`` says so. `load` then refuses to rebuild it and names the change. Names in
+    ``config.json`` may be edited by hand.
 
     Examples
     --------
@@ -98,14 +105,15 @@ def save(model, folder, half=False):
         changed = list(_changed(model, twin, config["model"]))
         lost = [*changed, *_beside(model, twin)]
         config |= {"changed": changed} if changed else {}
-    for reason in lost:
+    notes, unwritten = written_notes(model)
+    for reason in [*lost, *unwritten]:
         warnings.warn(
             f"save: mv.load({str(folder)!r}) will not give the same model back: {reason}", stacklevel=2
         )
     said = json.dumps(config, sort_keys=True)
     folder = make_folder(folder)
     write_files(
-        {folder / WEIGHTS: pack_arrays(arrays, config=said), folder / CONFIG: pack_json(config)},
+        {folder / WEIGHTS: pack_arrays(arrays, config=said), folder / CONFIG: pack_json({**config, **notes})},
     )
 
 
@@ -123,7 +131,8 @@ def load(source, into=None):
     Returns
     -------
     Module
-        `into`, or a new model. Parameters have the model's dtype, even if they were stored in another one.
+        `into`, or a new model. Parameters have the model's dtype, even if they were stored in another one. ``labels``,
+        ``things``, ``preprocess`` and ``published`` are set as they were when it was saved.
 
     Raises
     ------
@@ -145,7 +154,7 @@ def load(source, into=None):
     config = read_json(folder / CONFIG)
     arrays, notes = read_arrays(folder / WEIGHTS)
     try:
-        said = json.dumps(config, sort_keys=True)
+        said = json.dumps({key: x for key, x in config.items() if key not in NOTES}, sort_keys=True)
         if notes.get("config") not in (None, said):
             raise ValueError(
                 f"load: {folder / CONFIG} does not belong to the {WEIGHTS} beside it: expected {notes['config']}, found "
@@ -154,11 +163,85 @@ def load(source, into=None):
         model = _rebuilt(folder / CONFIG, config, arrays.values()) if into is None else into
     except RecursionError as error:
         raise ValueError(f"load: {folder / CONFIG} is nested too deeply to describe a model") from error
+    beside = read_notes(config, folder / CONFIG)
     own = {name: x for name, x in [*model.named_parameters(), *model.named_buffers()]}
     # a new model has only placeholders, so it takes the arrays themselves
     model.load_state_dict(check_arrays(folder / WEIGHTS, arrays, own), assign=into is None)
-    model.eval()
-    return model
+    for name, value in beside.items():
+        setattr(model, name, value)
+    return model.eval()
+
+
+def with_classes(model, num_classes=None, rng=None, *, labels=None):
+    """Make a model for other classes from a trained one: the weights that depend on the classes are new, the others kept.
+
+    Parameters
+    ----------
+    model : Module
+        One that is made with ``num_classes``. It is not changed, and shares nothing with the new one.
+    num_classes : int, optional
+        Number of classes. A background, which detectors with regions count as their class 0, is not one of them.
+    rng : numpy.random.Generator, int or None
+        Draws the new weights, as the model's constructor does. None is seed 0.
+    labels : list of str, optional
+        Names of the classes, in the order of their numbers.
+
+    Returns
+    -------
+    Module
+        A model of the same kind, dtype, device and mode, with
+
+        - ``new_weights``: the names of the weights that are new, so not trained yet;
+        - ``labels``: {number: name}; without `labels` the names are "class 0", "class 1", ...; the background of a detector
+          with regions is number 0, so that its classes begin with 1;
+        - ``preprocess``: that of `model`, if it has one.
+
+    Raises
+    ------
+    TypeError
+        If `model` is not a Module.
+    ValueError
+        If the model has no classes of its own, or the number is below 1 or not that of the labels.
+
+    Notes
+    -----
+    Which weights depend on the classes follows from their shapes: those that another number of classes changes. They are
+    new even if the number stays the same, because the classes are others.
+
+    Examples
+    --------
+    >>> model = with_classes(load("vit-digits"), labels=["cat", "dog"])
+    >>> model.new_weights, model.labels
+    (['head.weight', 'head.bias'], {0: 'cat', 1: 'dog'})
+    """
+    _check_model("with_classes", model)
+    names = _class_names(model, num_classes, labels)
+    background = getattr(model, "background", 0)
+    made = _with(model, copy.deepcopy, background + len(names), init.generator(rng))
+    with init.skip_init():
+        shapes = _shapes(made)
+        others = _shapes(_with(made, lambda inner: inner, background + len(names) + 1, None))
+    parameters = dict(model.named_parameters())
+    old = {name: p.data for name, p in parameters.items()} | dict(model.named_buffers())
+    kept = {
+        name: old[name]
+        for name, shape in shapes.items()
+        if name in old and shape == others[name] == tuple(old[name].shape)
+    }
+    if kept.keys() == shapes.keys():
+        raise ValueError(
+            f"with_classes: this {type(model).__name__} is a backbone: with other num_classes too it has no head. Put a layer "
+            "of your own behind its features"
+        )
+    like = next(iter(old.values()))
+    made.to(like.dtype).to(backend.device_of(like)).load_state_dict(kept, strict=False)
+    for name, p in made.named_parameters():
+        p.requires_grad = parameters[name].requires_grad if name in kept else True
+    made.new_weights = [name for name in shapes if name not in kept]
+    made.labels = dict(enumerate([*["background"] * background, *names]))
+    if hasattr(model, "preprocess"):
+        made.preprocess = model.preprocess
+    return made.train(model.training)
 
 
 def names():
@@ -200,7 +283,41 @@ def describe(model):
 
 def _check_model(name, model):
     if not hasattr(model, "state_dict"):
-        raise TypeError(f"{name}: expected a model (a Module), got {type(model).__name__}")
+        whole = f": give the model itself, mv.{name}(model, ...)" if isinstance(model, dict) else ""
+        raise TypeError(f"{name}: expected a model (a Module), got {type(model).__name__}{whole}")
+
+
+def _class_names(model, num_classes, labels):
+    """The names of new classes, from their number or a list of them."""
+    if "num_classes" not in model.config:
+        raise ValueError(
+            f"with_classes: {type(model).__name__} is not made with num_classes, so there are no classes to exchange: put a "
+            "layer of your own behind its features"
+        )
+    if labels is None:
+        if not hasattr(num_classes, "__index__") or isinstance(num_classes, bool) or num_classes < 1:
+            raise ValueError(
+                f"with_classes: num_classes must be a whole number of at least 1, got {num_classes!r:.100}; or give labels, "
+                "the names of the classes"
+            )
+        return [f"class {number}" for number in range(num_classes)]
+    if isinstance(labels, str) or not all(isinstance(label, str) for label in labels) or not len(labels):
+        raise ValueError(f"with_classes: labels must be a list of the classes' names, got {labels!r:.100}")
+    if num_classes not in (None, len(labels)):
+        raise ValueError(
+            f"with_classes: num_classes is {num_classes}, but labels has {counted(len(labels), 'name', 'names')}"
+        )
+    return list(labels)
+
+
+def _with(model, inner, num_classes, rng):
+    """A model made as another one was, but for its number of classes; ``inner(module)`` is what models inside become."""
+    arguments = {
+        name: inner(value) if hasattr(value, "state_dict") else value for name, value in model.config.items()
+    }
+    if "rng" in inspect.signature(type(model)).parameters:
+        arguments["rng"] = rng
+    return type(model)(**arguments | {"num_classes": num_classes})
 
 
 def _twin(config):
@@ -235,7 +352,7 @@ def _beside(model, twin):
     beside = [
         name
         for name, value in vars(model).items()
-        if name not in vars(twin) and name != "training" and name[0] != "_"
+        if name not in vars(twin) and name not in (*NOTES, "new_weights", "training") and name[0] != "_"
         # generators are for training, and the checkpoints of a training keep them
         if not isinstance(value, np.random.Generator)
     ]
@@ -259,6 +376,11 @@ def _stored(name, x, half):
 def _find(source):
     """The folder for a path or a name."""
     folder = as_path(source)
+    if folder.suffix.lower() in TORCH:
+        raise ValueError(
+            f"load: {folder} is a file of PyTorch, which could run code and is not read. Where PyTorch is, write the weights with "
+            f"safetensors.torch.save_file(model.state_dict(), {WEIGHTS!r}); mv.from_pretrained(folder) reads published models"
+        )
     if (folder / WEIGHTS).exists() or (folder / CONFIG).exists():
         return folder
     if str(source) in names():
@@ -353,7 +475,8 @@ def _check_argument(found, key, value):
     if key == "backbone" or key.endswith(("encoder", "_decoder")):  # a model inside the model
         fits = hasattr(value, "state_dict") or value is None
     elif isinstance(default, bool | str):
-        fits = type(value) is type(default) or isinstance(value, str) and default is False
+        kinds = (bool, int) if isinstance(default, bool) else (str,)  # ResNet's dilated is False, True or 2
+        fits = type(value) in kinds or isinstance(value, str) and default is False
     else:  # a number, or sizes, or None in their place; if the default is None, also a bool or a name
         fits = all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
         fits = fits or value is None and not single or default is None and isinstance(value, bool | str)

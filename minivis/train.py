@@ -11,6 +11,7 @@ import time
 from collections import namedtuple
 from contextlib import ExitStack
 
+from minivis.foreign_words import explained
 from minivis.interrupts import ctrl_c_waits
 from minivis.monitoring import Monitor
 from minivis.progress import progress_bar
@@ -26,6 +27,7 @@ __all__ = ["CHECKPOINT", "HISTORY", "TABLE", "fit", "lr_range_test", "train_step
 Length = namedtuple("Length", "steps accumulate row epochs epoch", defaults=(None, None))
 
 
+@explained
 def fit(
     model,
     loader,

@@ -75,6 +75,7 @@ TARGETS = [
     {"labels": np.array([1, 0]), "boxes": np.array([[0.3, 0.4, 0.2, 0.3], [0.6, 0.5, 0.3, 0.1]]), "masks": MASKS[:2]},
     {"labels": np.array([2]), "boxes": np.array([[0.5, 0.5, 0.5, 0.4]]), "masks": MASKS[2:]},
 ]  # fmt: skip
+OVERLAPS = np.maximum(0, np.random.default_rng(8).uniform(-2, 1, (40, 9)))
 THINGS = np.array([True, False, True])
 SETS = also(normal((2, 5, 4)), lambda rng: [np.stack(shares(5, 5)(rng))])
 MASK_SETS = normal((2, 5, 4), (2, 5, 20, 25), scale=3)
@@ -173,6 +174,7 @@ VISION = [
     Row("detr_detections", also(normal((9, 4)), shares(9)), lambda z, b: [*vision.detr_detections(z, b).values()], pulled=False),
     Row("detr_panoptic", normal((6, 4), (6, 9, 11), scale=3), lambda z, m: segments(vision.detr_panoptic(z, m, THINGS, (30, 40), 0.4)), pulled=False, keeps=False),
     Row("fcn_upsample", normal((1, 2, 5, 6), scale=300), lambda x: vision.fcn_upsample(x, 4)),
+    Row("fuse_conv_norm", also(normal((3, 2, 3, 3), (3,)), uniform((3,), low=1000, high=60_000), normal((3,), (3,))), lambda *arrays: [*vision.fuse_conv_norm(*arrays)], pulled=False, steps=2),
     Row("gaussian_filter", uniform((9, 8, 3)), lambda x: vision.gaussian_filter(x, 5, 2.0), pulled=False),
     Row("gaussian_kernel", normal(1), lambda x: vision.gaussian_kernel(5, 2.0, x.dtype), pulled=False),
     Row("generalized_box_iou", boxes(9, 7), vision.generalized_box_iou),
@@ -211,6 +213,8 @@ VISION = [
     Row("restore_tokens", normal((2, 3, 5), (5,)), lambda x, m: vision.restore_tokens(x, m, np.arange(14).reshape(2, 7) * 3 % 7)),
     Row("roi_align", REGIONS, lambda x, b: vision.roi_align(x, rois_of(b), (3, 2), 1 / 16)),
     Row("roi_pool", REGIONS, lambda x, b: vision.roi_pool(x, rois_of(b), (3, 2), 1 / 16)),
+    Row("rt_detr_anchors", normal(1), lambda x: vision.rt_detr_anchors([(3, 2000)], dtype=x.dtype)[0], pulled=False),
+    Row("rt_detr_detections", also(normal((9, 4)), shares(9)), lambda z, b: [*vision.rt_detr_detections(z, b).values()], pulled=False),
     Row("semantic_inference", normal((1, 100, 4), (1, 100, 5, 6)), lambda z, m: vision.semantic_inference(z, m, (10, 12))),
     Row("selective_search", uniform((24, 24, 3)), lambda x: vision.selective_search(x), pulled=False, keeps=False),
     Row("sine_position_code", normal(1), lambda x: vision.sine_position_code(3, 3000, 8, dtype=x.dtype), pulled=False),
@@ -240,11 +244,13 @@ VISION = [
     Row("with_pictures", boxes(9), lambda b: vision.with_pictures([b, b[:4]]), pulled=False, keeps=False),
 ]  # fmt: skip
 LOSSES = [
+    Row("FocalMatcher", SETS, lambda z, b: losses.FocalMatcher().costs(z, b, TARGETS), pulled=False, keeps=False),
     Row("HungarianMatcher", SETS, lambda z, b: losses.HungarianMatcher().costs(z, b, TARGETS), pulled=False, keeps=False),
     Row("Mask2FormerCriterion", MASK_SETS, criterion(lambda: losses.Mask2FormerCriterion(3, points=500), "logits", "masks")),
     Row("MaskFormerCriterion", MASK_SETS, criterion(lambda: losses.MaskFormerCriterion(3), "logits", "masks")),
     Row("MaskFormerMatcher", MASK_SETS, lambda z, m: losses.MaskFormerMatcher().costs(z, m, TARGETS), pulled=False, keeps=False),
     Row("MaskMatcher", MASK_SETS, lambda z, m: losses.MaskMatcher(points=500).costs(z, m, TARGETS), pulled=False, keeps=False),
+    Row("RTDETRCriterion", SETS, criterion(lambda: losses.RTDETRCriterion(4), "logits", "boxes")),
     Row("SetCriterion", also(SETS, normal((2, 5, 20, 25))), criterion(lambda: losses.SetCriterion(3), "logits", "boxes", "masks")),
     Row("box_giou_loss", shares(300, 300), losses.box_giou_loss),
     Row("box_giou_loss", boxes(300, 300), losses.box_giou_loss),
@@ -265,6 +271,7 @@ LOSSES = [
     Row("region_losses", normal((3_000, 3), (3_000, 3, 4), (3_000, 4)), lambda z, d, t: list(losses.region_losses(z, d, np.arange(3_000) % 3, t))),
     Row("sam_loss", also(normal((2, 3, 3, 150, 150), scale=3), uniform((2, 3, 3))), lambda z, u: list(losses.sam_loss(z, u, PIXELS.reshape(-1)[:135_000].reshape(2, 3, 150, 150)).values())),
     Row("sample_points", normal((2, 3, 40, 2000)), lambda m: losses.sample_points(m, PLACES)),
+    Row("varifocal_loss", normal((40, 9), scale=3), lambda z: losses.varifocal_loss(z, OVERLAPS, OVERLAPS > 0)),
     Row("sigmoid_focal_loss", normal(PIXELS.shape, scale=3), lambda z: losses.sigmoid_focal_loss(z, PIXELS)),
     Row("yolo_batch_loss", uniform((2, 5, 5, 13)), lambda p: losses.yolo_batch_loss(p, TARGETS)),
     Row("yolo_loss", uniform((5, 5, 13)), lambda p: losses.yolo_loss(p, TARGETS[0]["boxes"], TARGETS[0]["labels"], 5, 2)),

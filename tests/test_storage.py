@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 import minivis as mv
 from minivis import nn, storage
 from minivis.models import CNN, DETR, ResNet, ViT
+from minivis.pretrained import Preprocess
 
 SIZES = {
     "image_size": 8,
@@ -206,9 +207,10 @@ def with_relu(model):
     return model
 
 
-def with_labels(model):
-    model.labels = {0: "cat"}
-    model.preprocess = None
+def noted(**notes):
+    model = vit(rng=1)
+    for name, value in notes.items():
+        setattr(model, name, value)
     return model
 
 
@@ -218,7 +220,13 @@ def with_labels(model):
         (lambda: with_head(vit()), r"head.weight, head.bias are not as vit.ViT makes them.*into=model"),
         (lambda: with_two_heads(vit()), r"head.0.weight, head.0.bias, head.1.weight and \d more are not as"),
         (lambda: with_relu(vit()), r"\(activation\): ReLU\(\) will be \(activation\): GELU\(\) again"),
-        (lambda: with_labels(vit()), "labels, preprocess are not saved"),
+        (lambda: noted(preprocess=np.array), "preprocess is not saved: it is code"),
+        (lambda: noted(labels={0: "cat"}), "labels has 1 entry, but the model has 3 classes"),
+        (
+            lambda: noted(labels={1: "cat", 2: "dog"}),
+            "labels is not saved: its classes must be numbered from 0",
+        ),
+        (lambda: noted(taught_by="a cat"), "taught_by are not saved"),
         (lambda: vit().to("float64"), "parameters in float64 come back as float32"),
         (
             lambda: detr(Colours()),
@@ -264,6 +272,66 @@ def test_whatever_does_come_back_is_saved_without_a_word(tmp_path):
         [vit(), CNN(widths=(4,)), detr(resnet), vit(distilled="token"), nn.Linear(2, 2), Colours()]
     ):
         mv.save(model, tmp_path / str(i))  # warnings are errors here
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is saved beside the weights
+
+PREPARE = Preprocess(shortest=24, longest=50, crop=(8, 8), mean=(0.5, 0.25, 0.125), std=(0.5,) * 3, grey=True)
+
+
+def test_labels_and_the_preparation_of_photos_come_back(tmp_path):
+    run = tmp_path / "run"
+    mv.save(noted(labels=["cat", "dog", "$1"], things=[True, True, False], preprocess=PREPARE), run)
+    loaded = mv.load(run)
+    assert loaded.labels == {0: "cat", 1: "dog", 2: "$1"} and loaded.things == [True, True, False]
+    photo = np.random.default_rng(0).random((3, 30, 40)).astype(np.float32)
+    np.testing.assert_array_equal(loaded.preprocess(photo), PREPARE(photo))
+    assert loaded.preprocess(photo).shape == (1, 1, 8, 8)
+    mv.save(loaded, tmp_path / "again")
+    assert contents(tmp_path / "again") == contents(run)
+    other = vit(rng=2)
+    assert mv.load(run, into=other).labels == loaded.labels
+
+
+def test_a_name_may_be_edited_in_the_file(tmp_path):
+    mv.save(noted(labels=["cat", "dog", "cow"]), tmp_path)
+    text = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(text.replace("cow", "calf"))
+    assert mv.load(tmp_path).labels[2] == "calf"
+
+
+def test_a_folder_without_notes_loads_without_them(saved):
+    assert not any(hasattr(mv.load(saved), name) for name in ("labels", "things", "preprocess"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("labels", {"0": "cat"}, "labels must be a list of the classes' names"),
+        ("labels", ["cat", 3], "labels must be a list"),
+        ("labels", [""] * 100_001, "labels must be a list"),
+        ("things", [1, 0], "things must be a list of true and false"),
+        ("published", 3, "published must be an object"),
+        ("preprocess", "resize", "expected settings out of size, shortest"),
+        ("preprocess", {"sizes": [8, 8]}, "expected settings out of size, shortest"),
+        ("preprocess", {"size": 8}, "size must be a list of 2 numbers, got 8"),
+        ("preprocess", {"size": [8, 0]}, "size must be between 1 and 8192, got 0"),
+        ("preprocess", {"size": [8000, 8000]}, "size of 8000 x 8000 pixels is more than any model sees"),
+        ("preprocess", {"shortest": 1e9}, "shortest must be between 1 and 8192"),
+        ("preprocess", {"std": [1, 1, 0]}, "std must be between 1e-09"),
+        ("preprocess", {"mean": [0.5, 0.5]}, "mean must be a list of 3 numbers"),
+        ("preprocess", {"resample": 9}, "resample must be between 0 and 5"),
+        ("preprocess", {"divisor": "32"}, "it needs a whole number named 'divisor'"),
+        ("preprocess", {"grey": "maybe"}, "it needs 1 or 0"),
+        ("preprocess", {"finish": "os.remove"}, "finish must be one of lenet"),
+    ],
+)
+def test_a_note_of_another_kind_is_refused(saved, name, value, told):
+    config = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps(config | {name: value}))
+    with pytest.raises(ValueError, match=f"^load: .*config.json: .*{told}"):
+        mv.load(saved)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -385,7 +453,7 @@ def test_a_config_within_a_config_within_a_config_is_refused_in_words(saved, dep
         {"eps": [1e-6, "x"]},
         {"eps": [1e-6, 1e-6]},
         {"dropout": None},
-        {"distilled": 3},
+        {"antialias": 0.5},
         {"backbone": 0.5},
         {"pool": 1},
         {"activation": ["gelu"]},

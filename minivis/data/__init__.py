@@ -1,6 +1,7 @@
 """Real pictures, batches, and random changes of pictures (augmentation).
 Not here: drawing pictures (minivis.viz), moving a batch to the GPU (minivis.to_device)."""
 
+from minivis import foreign_words
 from minivis.data import (
     byte_pairs,
     cifar,
@@ -59,3 +60,7 @@ __all__ = [
     "transforms",
     "words",
 ]
+
+
+def __getattr__(name):
+    raise foreign_words.no_name(__name__, name)

@@ -4,6 +4,7 @@ Not here: labels in lists (coco.py), random changes (transforms.py)."""
 import warnings
 from pathlib import Path
 
+from minivis import foreign_words
 from minivis.data._files import position
 from minivis.data._sized import checked_size, read_fitted
 from minivis.files import as_path
@@ -139,6 +140,7 @@ class ImageFolder:
     ((3, 1, 2), 0)
     """
 
+    @foreign_words.explained
     def __init__(self, folder, size=None, names=None, split=None):
         folder = as_path(folder)
         if not folder.is_dir():

@@ -13,6 +13,8 @@ from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 
+from minivis import foreign_words
+
 __all__ = ["DataLoader", "stack"]
 
 
@@ -117,6 +119,7 @@ class DataLoader:
     [[0, 1], [4, 9], [16]]
     """
 
+    @foreign_words.explained
     def __init__(
         self,
         dataset,

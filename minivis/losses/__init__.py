@@ -17,6 +17,7 @@ from minivis.losses.masks import *
 from minivis.losses.points import *
 from minivis.losses.prompted_masks import *
 from minivis.losses.region_masks import *
+from minivis.losses.rt_detr import *
 from minivis.losses.self_distillation import *
 from minivis.losses.set_prediction import *
 from minivis.losses.support_vectors import *

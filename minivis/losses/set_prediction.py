@@ -3,9 +3,12 @@
 Not here: Mask2Former's matching of masks at sampled points (mask_prediction.py), the solver (vision/matching.py).
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from minivis import ops
+from minivis.autograd import Tensor
 from minivis.backend import namespace, to_numpy
 from minivis.losses.boxes import box_giou_loss, box_l1_loss
 from minivis.losses.masks import dice_loss, sigmoid_focal_loss
@@ -21,7 +24,7 @@ from minivis.losses.sets import (
     solve,
     total,
 )
-from minivis.losses.targets import gather, with_target_indices, without_crowds
+from minivis.losses.targets import Objects, gather, with_target_indices, without_crowds
 from minivis.precision import widened
 from minivis.vision.boxes import box_cxcywh_to_xyxy, generalized_box_iou
 
@@ -66,11 +69,13 @@ class HungarianMatcher:
     [(array([1]), array([0]))]
     """
 
+    no_object = True  # the last class of the predictions is that
+
     def __init__(self, class_weight=1, box_weight=5, giou_weight=2, solver=None):
         weights = class_weight, box_weight, giou_weight
         if min(weights) < 0 or not max(weights) > 0:
             raise ValueError(
-                f"HungarianMatcher: weights must be at least 0, and one of them above it, got {weights}"
+                f"{type(self).__name__}: weights must be at least 0, and one of them above it, got {weights}"
             )
         self.class_weight, self.box_weight, self.giou_weight = weights
         self.solver = solver
@@ -100,7 +105,7 @@ class HungarianMatcher:
             If shapes do not fit, targets are not as described, or predictions are not finite.
         """
         pairs = solve(self.costs(logits, boxes, targets), self.solver)
-        return with_target_indices("HungarianMatcher", pairs, targets)
+        return with_target_indices(type(self).__name__, pairs, targets)
 
     def costs(self, logits, boxes, targets):
         """The cost of each pair of an object and a query of its image.
@@ -115,17 +120,23 @@ class HungarianMatcher:
         list of ndarray, shape (T, Q)
             The costs of each image, on the CPU. Crowds are left out.
         """
+        name = type(self).__name__
         logits, boxes = widened(raw(logits)), widened(raw(boxes))
-        xp = check_predictions("HungarianMatcher", logits, "BQ4", boxes=boxes)
-        objects = gather("HungarianMatcher", targets, len(logits), logits.shape[2] - 1, ["boxes"])
+        xp = check_predictions(name, logits, "BQ4", self.no_object, boxes=boxes)
+        K = logits.shape[2] - self.no_object
+        objects = gather(name, targets, len(logits), K, ["boxes"], self.no_object)
         image, labels = xp.asarray(objects.image), xp.asarray(objects.labels)
         truth = xp.asarray(objects.boxes.astype(boxes.dtype))[:, None]  # (T, 1, 4)
         boxes = boxes[image]  # (T, Q, 4): only the queries of the object's image
-        probability = ops.softmax(logits)[image, :, labels]  # (T, Q)
         distance = xp.abs(boxes - truth).sum(axis=-1)
         giou = generalized_box_iou(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(truth), pairwise=False)
-        costs = self.box_weight * distance - self.class_weight * probability - self.giou_weight * giou
+        costs = self.box_weight * distance - self.giou_weight * giou
+        costs += self.class_weight * self.class_costs(logits)[image, :, labels]
         return np.split(to_numpy(costs), objects.starts[1:])
+
+    def class_costs(self, logits):
+        """What it costs to give a query an object of each class, (B, Q, K + 1): the probability of the class, negative."""
+        return -ops.softmax(logits)
 
 
 PUBLISHED = {"loss_ce": 1, "loss_bbox": 5, "loss_giou": 2, "loss_mask": 1, "loss_dice": 1}
@@ -203,35 +214,63 @@ class SetCriterion:
         ValueError
             If shapes do not fit, targets are not as described, or predictions are not finite.
         """
-        name = "SetCriterion"
         masks = getattr(output, "masks", None)
         needed = ["boxes"] if masks is None else ["boxes", "masks"]
-        targets = without_crowds(name, targets)
-        objects = gather(name, targets, len(output.logits), self.num_classes, needed)
-        # earlier layers are treated as more images with the same objects: (L B, Q, ...), the last layer first
-        outputs = [output, *(getattr(output, "auxiliary", None) or ())]
-        logits, boxes = (
-            widened(ops.concatenate([getattr(layer, field) for layer in outputs]))
-            for field in ("logits", "boxes")
-        )
-        check_classes(name, logits, self.num_classes)
-        layers = len(outputs)
-        pairs = self.matcher(raw(logits), raw(boxes), targets * layers)
-        query, target = flat(name, pairs, objects, logits.shape[1], layers)  # (L M,) each
-        xp = namespace(raw(boxes))
-        count = max(len(objects.labels), 1)
-        predicted = ops.take(ops.reshape(boxes, (-1, 4)), xp.asarray(query))  # (L M, 4)
-        truth = xp.asarray(objects.boxes[target].astype(boxes.dtype))
+        found = match_layers("SetCriterion", output, targets, self.num_classes, self.matcher, needed)
         terms = {
-            "loss_ce": class_loss(logits, query, objects.labels[target], self.no_object, layers),
-            "loss_bbox": by_layer(box_l1_loss(predicted, truth, reduction="none"), layers) / count,
-            "loss_giou": by_layer(box_giou_loss(predicted, truth, reduction="none"), layers) / count,
+            "loss_ce": class_loss(found.logits, found.query, found.labels, self.no_object, found.layers),
+            **box_terms(found),
         }
         if masks is not None:
-            check_finite(name, masks=raw(masks))
-            last = slice(len(query) // layers)
-            terms |= _mask_terms(masks, query[last], objects.masks[target[last]], count)
+            check_finite("SetCriterion", masks=raw(masks))
+            last = slice(len(found.query) // found.layers)
+            truth = found.objects.masks[found.target[last]]
+            terms |= _mask_terms(masks, found.query[last], truth, found.count)
         return total(terms, self.weights, [output.logits, output.boxes])
+
+
+class Matched(NamedTuple):
+    """The predictions of L layers, as if they were more images with the same objects, and the M pairs of each layer."""
+
+    logits: Tensor  # (L B, Q, K + 1), the last layer first
+    boxes: Tensor  # (L M, 4), those that are matched
+    truth: np.ndarray  # (L M, 4), their objects' boxes
+    labels: np.ndarray  # (L M,), their objects' classes
+    query: np.ndarray  # (L M,), their numbers among the L B Q queries
+    target: np.ndarray  # (L M,), their objects' numbers
+    objects: Objects
+    layers: int
+    count: int  # of objects in the batch, at least 1
+
+
+def match_layers(name, output, targets, num_classes, matcher, needed=("boxes",), no_object=True):
+    """Check a batch, and match every layer's queries to its objects, each layer separately."""
+    targets = without_crowds(name, targets)
+    objects = gather(name, targets, len(output.logits), num_classes, needed, no_object)
+    outputs = [output, *(getattr(output, "auxiliary", None) or ())]
+    logits, boxes = (
+        widened(ops.concatenate([getattr(layer, field) for layer in outputs]))  # (L B, Q, ...)
+        for field in ("logits", "boxes")
+    )
+    check_classes(name, logits, num_classes, no_object)
+    layers = len(outputs)
+    pairs = matcher(raw(logits), raw(boxes), targets * layers)
+    query, target = flat(name, pairs, objects, logits.shape[1], layers)  # (L M,) each
+    xp = namespace(raw(boxes))
+    predicted = ops.take(ops.reshape(boxes, (-1, 4)), xp.asarray(query))  # (L M, 4)
+    truth = xp.asarray(objects.boxes[target].astype(boxes.dtype))
+    count = max(len(objects.labels), 1)
+    labels = objects.labels[target]
+    return Matched(logits, predicted, truth, labels, query, target, objects, layers, count)
+
+
+def box_terms(found):
+    """L1 and GIoU loss of each layer's matched boxes, divided by the number of objects: (L,) each."""
+    losses = {"loss_bbox": box_l1_loss, "loss_giou": box_giou_loss}
+    return {
+        name: by_layer(loss(found.boxes, found.truth, reduction="none"), found.layers) / found.count
+        for name, loss in losses.items()
+    }
 
 
 def _mask_terms(masks, query, truth, count):

@@ -27,16 +27,17 @@ def check_finite(name, **predictions):
             )
 
 
-def check_predictions(name, logits, shape, **field):
+def check_predictions(name, logits, shape, no_object=True, **field):
     """Raise if the shapes or devices of logits and ``field`` do not fit; return their array namespace.
 
-    ``shape`` has one letter for each axis of the field, such as "BQ4".
+    ``shape`` has one letter for each axis of the field, such as "BQ4". ``no_object``: the logits have a class of that name.
     """
     ((argument, x),) = field.items()
-    if logits.ndim != 3 or logits.shape[2] < 2 or x.ndim != len(shape) or x.shape[:2] != logits.shape[:2]:
+    least = 1 + no_object
+    if logits.ndim != 3 or logits.shape[2] < least or x.ndim != len(shape) or x.shape[:2] != logits.shape[:2]:
         raise ValueError(
-            f"{name}: logits must be (B, Q, K + 1) and {argument} ({', '.join(shape)}) (logits: {tuple(logits.shape)}, "
-            f"{argument}: {tuple(x.shape)})"
+            f"{name}: logits must be (B, Q, K{' + 1' * no_object}) and {argument} ({', '.join(shape)}) (logits: "
+            f"{tuple(logits.shape)}, {argument}: {tuple(x.shape)})"
         )
     try:
         xp = namespace(logits, x)
@@ -53,8 +54,8 @@ def solve(costs, solver):
     return [solver(cost.T) for cost in costs]  # rows are queries, in increasing order
 
 
-def checked_weights(name, num_classes, published, weights, no_object):
-    """The weights of the terms: the published ones, overridden by the user's."""
+def checked_weights(name, num_classes, published, weights, no_object=None):
+    """The weights of the terms: the published ones, overridden by the user's; ``no_object`` is that class's, if there is one."""
     weights = weights or {}
     if unknown := [key for key in weights if key not in published]:
         raise ValueError(
@@ -64,19 +65,20 @@ def checked_weights(name, num_classes, published, weights, no_object):
         raise ValueError(
             f"{name}: num_classes must be a whole number of at least 1, got {num_classes!r:.100}"
         )
-    if not no_object > 0 or not min([0, *weights.values()]) >= 0:
+    if not min([0, *weights.values()]) >= 0 or not (no_object is None or no_object > 0):
+        and_no_object = ("", "") if no_object is None else (" and no_object above it", f" and {no_object}")
         raise ValueError(
-            f"{name}: weights must be at least 0 and no_object above it, got {weights} and {no_object}"
+            f"{name}: weights must be at least 0{and_no_object[0]}, got {weights}{and_no_object[1]}"
         )
     return {**published, **weights}
 
 
-def check_classes(name, logits, num_classes):
-    """Raise for logits that do not have K classes and no-object."""
-    if logits.ndim != 3 or logits.shape[2] != num_classes + 1:
+def check_classes(name, logits, num_classes, no_object=True):
+    """Raise for logits that do not have K classes and, with ``no_object``, that one."""
+    if logits.ndim != 3 or logits.shape[2] != num_classes + no_object:
+        expected = "K + 1), the last class no-object," if no_object else "K)"
         raise ValueError(
-            f"{name}: logits must be (B, Q, K + 1), the last class no-object, with K={num_classes} "
-            f"(logits: {tuple(logits.shape)})"
+            f"{name}: logits must be (B, Q, {expected} with K={num_classes} (logits: {tuple(logits.shape)})"
         )
 
 

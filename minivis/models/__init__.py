@@ -28,6 +28,8 @@ from minivis.models.non_local import *
 from minivis.models.ode_net import *
 from minivis.models.rcnn import *
 from minivis.models.resnet import *
+from minivis.models.rt_detr import *
+from minivis.models.rt_detr_encoder import *
 from minivis.models.sagan import *
 from minivis.models.sam import *
 from minivis.models.sam_encoder import *

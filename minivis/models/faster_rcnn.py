@@ -296,6 +296,7 @@ class FasterRCNN(Module):
     ((3, 4), (3,), (3,))
     """
 
+    background = 1  # class 0 is the background
     region_size = 7  # cells along each side of a region
     needed = ("boxes",)  # of a target, besides its labels
     proposal_nms = 0.7  # of two proposals of a level that overlap more than this, the worse one is dropped

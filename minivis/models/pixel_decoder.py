@@ -53,16 +53,23 @@ class DeformableAttention(Module):
         self.value = Linear(width, width, weight_init=init.xavier_uniform, rng=rng)
         self.out = Linear(width, width, weight_init=init.xavier_uniform, rng=rng)
 
-    def forward(self, tokens, codes, places, steps, shapes):
-        """Tokens (B, N, D) with position codes (N, D); see `_places`, `_steps` for the rest."""
+    def forward(self, tokens, codes, places, steps, shapes, memory=None):
+        """Tokens (B, N, D) with position codes read the ``memory`` (B, M, D), the pixels of all maps; default: the tokens.
+
+        Point p is read at the place ``places`` + its offset * ``steps``, both (..., N, h L P 2): (x, y) in [0, 1] from edge
+        to edge. For the tokens themselves see `_places` and `_steps`. Inside `looking` the ``locations`` (B, N, h, L, P, 2)
+        of the points and their ``weights`` (B, N, h, L, P) are shown.
+        """
         (B, N, D), h, L, P = tokens.shape, self.heads, self.levels, self.points
+        memory = tokens if memory is None else memory
         query = tokens + codes
         # The offsets are in pixels of each map. In float16, locations in a map of 2048 would be wrong by a pixel.
         locations = widened(self.offsets(query)) * steps + places
         weights = ops.softmax(self.weights(query).reshape(B, N, h, L * P))
-        values = self.value(tokens).reshape(B, N, h, D // h)
+        values = self.value(memory).reshape(B, memory.shape[1], h, D // h)
         locations = locations.reshape(B, N, h, L, P, 2)
         weights = weights.reshape(B, N, h, L, P)
+        self.show(locations=locations, weights=weights)
         return self.out(multi_scale_deformable_attention(values, shapes, locations, weights))
 
 

@@ -270,6 +270,8 @@ class Regions(Module):
     nms_threshold = 0.3
     score_threshold = -1.0  # of the SVMs: below it, nothing counts as an object
 
+    background = 1  # class 0 is the background
+
     def __init__(self, backbone, inputs, num_classes, hidden, dropout, rng):
         rng = init.generator(rng)
         self.backbone = backbone
@@ -531,6 +533,8 @@ class FastRCNN(Module):
 
     score_threshold = 0.05
     nms_threshold = 0.3
+
+    background = 1  # class 0 is the background
 
     def __init__(
         self,

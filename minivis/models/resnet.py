@@ -2,7 +2,8 @@
 
 He et al., "Deep residual learning for image recognition", CVPR 2016, equations 1 and 2, table 1.
 Slides ``C/15-resnet-152``, ``C/23-residual-learning``, ``C/24-resnet-in-full``.
-The wide ones: Zagoruyko and Komodakis, "Wide residual networks", BMVC 2016, table 8.
+The wide ones: Zagoruyko and Komodakis, "Wide residual networks", BMVC 2016, table 8. ResNet-D: He et al., "Bag of tricks for
+image classification with convolutional neural networks", CVPR 2019, figure 2.
 Not here: training (recipes/), published weights (pretrained/resnet.py), networks for small images (cifar_resnet.py,
 wide_resnet.py).
 """
@@ -11,7 +12,7 @@ import functools
 
 from minivis import ops
 from minivis.models.common import NORMS, as_images, he_normal, maps_after, published
-from minivis.nn import Conv2d, Linear, MaxPool2d, Module, init
+from minivis.nn import AvgPool2d, Conv2d, Linear, MaxPool2d, Module, ReLU, Sequential, init
 
 __all__ = ["ResNet", "resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2", "wide_resnet101_2"]
 
@@ -69,9 +70,12 @@ class Block(Module):
         Draws the starting values.
     widening : int
         How many times as many channels the 3x3 of a bottleneck has.
+    variant : {"b", "d"}
+        "d": the 1 x 1 convolution is there even where the shapes agree, and where the stride is 2, a 2 x 2 average comes
+        before it, so that it uses every pixel and not every fourth.
     """
 
-    def __init__(self, kind, in_channels, out_channels, stride, dilation, norm, rng, widening=1):
+    def __init__(self, kind, in_channels, out_channels, stride, dilation, norm, rng, widening=1, variant="b"):
         inner = widening * out_channels // 4 if kind == "bottleneck" else out_channels
         plan = {  # in, out, kernel, stride, dilation of each convolution
             "basic": [(in_channels, inner, 3, stride, dilation), (inner, inner, 3, 1, dilation)],
@@ -82,8 +86,13 @@ class Block(Module):
             ],
         }[kind]
         self.layers = [ConvNorm(*sizes, norm, rng) for sizes in plan]
-        same = stride == 1 and in_channels == out_channels
-        self.shortcut = None if same else ConvNorm(in_channels, out_channels, 1, stride, 1, norm, rng)
+        same = stride == 1 and in_channels == out_channels and variant == "b"
+        pooled = stride == 2 and variant == "d"
+        self.shortcut = (
+            None if same else ConvNorm(in_channels, out_channels, 1, 1 if pooled else stride, 1, norm, rng)
+        )
+        if pooled:
+            self.shortcut = Sequential(AvgPool2d(2, ceil_mode=True), self.shortcut)
 
     def forward(self, x):
         y = x
@@ -127,6 +136,10 @@ class ResNet(Module):
     widening : int, default 1
         Wide ResNet: how many times as many channels the 3 x 3 convolutions inside the bottlenecks have. The maps between
         the blocks keep their channels.
+    variant : {"b", "d"}, default "b"
+        "b" is the network above. "d" is ResNet-D as RT-DETR has it: three 3 x 3 convolutions instead of the 7 x 7 one, an
+        average over 2 x 2 pixels before the 1 x 1 convolution where a map is halved, and such a convolution beside the
+        first block of every stage.
     eps : float, default 1e-5
         Added to the variance in the norms. Torchvision's published detectors have 0.
     rng : numpy.random.Generator, int or None
@@ -142,12 +155,12 @@ class ResNet(Module):
     Raises
     ------
     ValueError
-        If ``kind`` or ``norm`` is unknown, a size is not positive, ``widths`` and ``depths`` differ in length, basic blocks
+        If ``kind``, ``norm`` or ``variant`` is unknown, a size is not positive, ``widths`` and ``depths`` differ in length, basic blocks
         are to be widened, or more stages dilated than there are.
 
     References
     ----------
-    He et al. 2016, table 1; Zagoruyko and Komodakis 2016, section 3.3. Slides ``C/15-resnet-152``,
+    He et al. 2016, table 1; Zagoruyko and Komodakis 2016, section 3.3; He et al. 2019, figure 2. Slides ``C/15-resnet-152``,
     ``C/23-residual-learning``, ``C/24-resnet-in-full``.
 
     Examples
@@ -161,7 +174,7 @@ class ResNet(Module):
 
     def __init__(
         self, depths=(3, 4, 6, 3), kind="bottleneck", widths=None, stem_width=64, num_classes=1000, channels=3,
-        norm="batch", dilated=False, patch_stem=False, widening=1, eps=1e-5, rng=None,
+        norm="batch", dilated=False, patch_stem=False, widening=1, variant="b", eps=1e-5, rng=None,
     ):  # fmt: skip
         if kind not in ("basic", "bottleneck"):
             raise ValueError(f'ResNet: kind must be "basic" or "bottleneck", got {kind!r}')
@@ -183,8 +196,7 @@ class ResNet(Module):
         norm = functools.partial(NORMS[norm], eps=eps)
         self.channels = tuple(widths)
         self.stride = 4 * 2 ** max(0, len(depths) - 1 - int(dilated))
-        kernel, stride = (4, 4) if patch_stem else (7, 2)
-        self.stem = ConvNorm(channels, stem_width, kernel, stride, 1, norm, rng)
+        self.stem = _stem(channels, stem_width, patch_stem, variant, norm, rng)
         self.pool = None if patch_stem else MaxPool2d(3, stride=2, padding=1)
         self.stages = []
         inputs = stem_width
@@ -193,7 +205,7 @@ class ResNet(Module):
             dilate = stage >= len(depths) - int(dilated)
             stride = 1 if stage == 0 or dilate else 2
             # the first block of a dilated stage reads the map of the stage before, so it keeps that one's dilation
-            first = Block(kind, inputs, width, stride, dilation, norm, rng, widening)
+            first = Block(kind, inputs, width, stride, dilation, norm, rng, widening, variant)
             dilation *= 2 if dilate else 1
             others = [Block(kind, width, width, 1, dilation, norm, rng, widening) for _ in range(depth - 1)]
             self.stages.append([first, *others])
@@ -217,6 +229,19 @@ class ResNet(Module):
         for module in [self.stem, *(block for stage in self.stages[:stages] for block in stage)]:
             module.requires_grad_(False)
         return self
+
+
+def _stem(channels, width, patches, variant, norm, rng):
+    """What reads the image: one convolution and norm, or ResNet-D's three; a ReLU follows."""
+    if variant not in ("b", "d"):
+        raise ValueError(f'ResNet: variant must be "b" or "d", got {variant!r}')
+    if patches:
+        return ConvNorm(channels, width, 4, 4, 1, norm, rng)
+    if variant == "b":
+        return ConvNorm(channels, width, 7, 2, 1, norm, rng)
+    half = width // 2
+    first = [ConvNorm(channels, half, 3, 2, 1, norm, rng), ReLU(), ConvNorm(half, half, 3, 1, 1, norm, rng)]
+    return Sequential(*first, ReLU(), ConvNorm(half, width, 3, 1, 1, norm, rng))
 
 
 def _published(name, kind, depths, parameters, **options):

@@ -35,8 +35,10 @@ class Published(namedtuple("Published", "parameters multiply_adds source", defau
         return size if exact else f"{size} M", f"{self.multiply_adds} G" if self.multiply_adds else ""
 
 
-# Sizes that are not run: the tape of one picture of 1024 x 1024 pixels takes more memory than many computers have.
-NOT_RUN = ("sam_vit_b", "sam_vit_l", "sam_vit_h")
+# Sizes that are not run: one picture of their size takes more memory than many computers have to spare.
+SAMS = ("sam_vit_b", "sam_vit_l", "sam_vit_h")
+RTDETRS = ("rtdetr_r18vd", "rtdetr_r34vd", "rtdetr_r50vd", "rtdetr_r101vd")
+NOT_RUN = (*SAMS, "rtdetr_r50vd", "rtdetr_r101vd")
 IMAGENET = (1, 3, 224, 224)
 INPUTS = {  # name -> the shape of the published input, where it is another
     **dict.fromkeys(("LeNet5", "ModernLeNet5"), (1, 1, 32, 32)),
@@ -44,7 +46,8 @@ INPUTS = {  # name -> the shape of the published input, where it is another
     "sngan32_discriminator": (1, 3, 32, 32),
     **dict.fromkeys(("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn"), (1, 3, 800, 800)),
     "vit_hybrid_b16": (1, 3, 384, 384),
-    **dict.fromkeys(NOT_RUN, (1, 3, 1024, 1024)),
+    **dict.fromkeys(SAMS, (1, 3, 1024, 1024)),
+    **dict.fromkeys(RTDETRS, (1, 3, 640, 640)),
     **dict.fromkeys(("segmenter_tiny", "segmenter_small", "segmenter_base"), (1, 3, 512, 512)),
     "segmenter_large": (1, 3, 640, 640),
     "segnet": (1, 3, 360, 480),
@@ -76,6 +79,7 @@ DINOV2 = "the code of Oquab et al. 2024"
 DETR = "Carion et al. 2020, table 1"
 MASKFORMER = "Cheng et al. 2021"
 MASK2FORMER = "Cheng et al. 2022, table 1"
+RTDETR = "the README of Zhao et al. 2024"
 SAM = "the code of Kirillov et al. 2023"
 SASA = "Ramachandran et al. 2019"
 LR_NET = "Hu et al. 2019"
@@ -166,6 +170,10 @@ PUBLISHED = {
     "maskformer_swin_l": Published("212", None, MASKFORMER),
     "mask2former_r50": Published("44", None, MASK2FORMER),
     "mask2former_swin_t": Published("47", None, MASK2FORMER),
+    "rtdetr_r18vd": Published("20", None, RTDETR),
+    "rtdetr_r34vd": Published("31", None, RTDETR),
+    "rtdetr_r50vd": Published("42", None, RTDETR),
+    "rtdetr_r101vd": Published("76", None, RTDETR),
     "sam_vit_b": Published("93,735,472", None, SAM),
     "sam_vit_l": Published("312,342,832", None, SAM),
     "sam_vit_h": Published("641,090,608", None, SAM),
@@ -241,8 +249,8 @@ def complexity(names=None):
     Notes
     -----
     Each model runs once, on one picture of zeros, with weights that were not drawn: `summary` counts from the shapes. The
-    multiply-adds are those of `summary`: linear layers, matrix products, attention and convolutions. The SAMs do not run:
-    their pictures of 1024 x 1024 pixels need too much memory. Only their parameters are counted.
+    multiply-adds are those of `summary`: linear layers, matrix products, attention and convolutions. The SAMs and the two large
+    RT-DETRs do not run: their large pictures need too much memory. Only their parameters are counted.
 
     Examples
     --------

@@ -4,6 +4,7 @@
 Not here: whole models (models/), training (optim.py, train.py).
 """
 
+from minivis import foreign_words
 from minivis.nn import init  # noqa: F401 (mv.nn.init.xavier_uniform)
 from minivis.nn.attention import *
 from minivis.nn.conv import *
@@ -29,3 +30,7 @@ _FUNCTIONS = [
     "weight_standardized_conv2d",
 ]
 __all__ = sorted([*_FUNCTIONS, *(name for name, value in globals().items() if isinstance(value, type))])
+
+
+def __getattr__(name):
+    raise foreign_words.no_name(__name__, name)

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from minivis import backend
+from minivis import backend, foreign_words
 from minivis.autograd import Tensor, mark_changed
 from minivis.backend import is_array
 from minivis.nn.observer import show
@@ -55,7 +55,12 @@ def _recording(init):
         __tracebackhide__ = True  # IPython and pytest leave this frame out of an error's traceback
         if "config" not in vars(self):
             vars(self)["config"] = _arguments(init, self, args, kwargs)  # also where attributes cannot be set
-        init(self, *args, **kwargs)
+        try:
+            init(self, *args, **kwargs)
+        except TypeError:
+            if (wrong := foreign_words.wrong_argument(type(self).__name__, init, kwargs)) is not None:
+                raise wrong from None
+            raise
 
     return recorded
 
@@ -116,6 +121,10 @@ class Module:
     training = True
     config = MappingProxyType({})  # for a module without a constructor
 
+    @foreign_words.explained
+    def __init__(self):  # for a module without a constructor; others need not call it
+        pass
+
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
         if "__init__" in vars(cls):
@@ -123,6 +132,9 @@ class Module:
 
     def __call__(self, *args, **kwargs):
         return self.forward(*args, **kwargs)
+
+    def __getattr__(self, name):  # called only for what is not there
+        raise foreign_words.no_attribute(self, name, foreign_words.MODULE)
 
     def forward(self, *args, **kwargs):
         raise NotImplementedError(
@@ -225,7 +237,10 @@ class Module:
             If a value is not an array, or an array holds another kind of number.
         """
         if not isinstance(state, dict):
-            raise TypeError(f"load_state_dict: state must be a dict of arrays, got {type(state).__name__}")
+            file = "; mv.load(folder, into=model) reads a file" if isinstance(state, str) else ""
+            raise TypeError(
+                f"load_state_dict: state must be a dict of arrays, got {type(state).__name__}{file}"
+            )
         own = dict(self._saved())
         state = {str(name): x.data if isinstance(x, Tensor) else x for name, x in state.items()}
         report = LoadReport([n for n in own if n not in state], [n for n in state if n not in own])
@@ -436,7 +451,12 @@ def _check_fit(model, own, state, report):
     """Raise for values that are not arrays, names in the report, and arrays of another shape or kind of number."""
     both = [name for name in own if name in state]
     if wrong := [name for name in both if not is_array(state[name])]:
-        raise TypeError(f"load_state_dict: {wrong[0]} must be an array, got {type(state[wrong[0]]).__name__}")
+        kind = type(state[wrong[0]])
+        torch = "; of torch's tensors: {name: x.numpy() for name, x in state.items()}"
+        raise TypeError(
+            f"load_state_dict: {wrong[0]} must be an array, got {kind.__name__}"
+            + torch * kind.__module__.startswith("torch")
+        )
     problems = [
         f"{name} has shape {tuple(state[name].shape)}, expected {tuple(own[name].shape)}"
         for name in both

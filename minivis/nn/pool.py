@@ -14,17 +14,19 @@ __all__ = ["AvgPool2d", "MaxPool2d"]
 class _Pool2d(Module):
     """Base class: the windows, and their description."""
 
-    def __init__(self, kernel_size, stride=None, padding=0):
+    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False):
         init.check_sizes(type(self).__name__, kernel_size=kernel_size)
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
         self.padding = padding
+        self.ceil_mode = ceil_mode
 
     def extra_repr(self):
         words = f"{self.kernel_size}"
         if pair(self.stride) != pair(self.kernel_size):
             words += f", stride={self.stride}"
-        return words + (f", padding={self.padding}" if pair(self.padding) != (0, 0) else "")
+        words += f", padding={self.padding}" if pair(self.padding) != (0, 0) else ""
+        return words + (", ceil_mode=True" if self.ceil_mode else "")
 
 
 class MaxPool2d(_Pool2d):
@@ -53,17 +55,10 @@ class MaxPool2d(_Pool2d):
     (1, 2, 3, 2)
     """
 
-    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False):
-        super().__init__(kernel_size, stride, padding)
-        self.ceil_mode = ceil_mode
-
     def forward(self, x):
         return ops.max_pool2d(
             as_tensor(x), self.kernel_size, self.stride, self.padding, ceil_mode=self.ceil_mode
         )
-
-    def extra_repr(self):
-        return super().extra_repr() + (", ceil_mode=True" if self.ceil_mode else "")
 
 
 class AvgPool2d(_Pool2d):
@@ -73,6 +68,8 @@ class AvgPool2d(_Pool2d):
     ----------
     kernel_size, stride, padding : int or (int, int), defaults -, ``kernel_size``, 0
         As for `minivis.ops.avg_pool2d`.
+    ceil_mode : bool, default False
+        Also take the mean of a window that reaches beyond the map, over what is inside.
 
     Raises
     ------
@@ -87,4 +84,4 @@ class AvgPool2d(_Pool2d):
     """
 
     def forward(self, x):
-        return ops.avg_pool2d(as_tensor(x), self.kernel_size, self.stride, self.padding)
+        return ops.avg_pool2d(as_tensor(x), self.kernel_size, self.stride, self.padding, self.ceil_mode)

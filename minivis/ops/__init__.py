@@ -4,6 +4,7 @@
 Not here: anything that owns parameters (nn/).
 """
 
+from minivis import foreign_words
 from minivis.ops import operators  # noqa: F401 (binds Tensor's operators)
 from minivis.ops.activation import *
 from minivis.ops.arithmetic import *
@@ -23,3 +24,7 @@ from minivis.ops.softmaxes import *
 
 # everything that `import *` has brought, without the submodules
 __all__ = sorted(name for name, value in globals().items() if callable(value))
+
+
+def __getattr__(name):
+    raise foreign_words.no_name(__name__, name)

@@ -3,8 +3,9 @@
 Not here: the models (models/), minivis's own checkpoints (storage.py).
 """
 
+from minivis.data.preprocess import Preprocess
 from minivis.pretrained.folder import from_pretrained, model_types
 from minivis.pretrained.hub import fetch, fetched
-from minivis.pretrained.preprocess import Preprocess
+from minivis.pretrained.prediction import Prediction, predict
 
-__all__ = ["Preprocess", "fetch", "fetched", "from_pretrained", "model_types"]
+__all__ = ["Prediction", "Preprocess", "fetch", "fetched", "from_pretrained", "model_types", "predict"]

@@ -16,11 +16,14 @@ import numpy as np
 
 from minivis import files
 from minivis.files import FLOATS, as_path, hub_hint, read_array, some, stored_arrays
+from minivis.foreign_words import explained
 from minivis.nn import init
-from minivis.pretrained.family import Part, Stack, Transposed, labels_of
+from minivis.pretrained.family import labels_of
 from minivis.pretrained.foreign import INDEX, WEIGHTS, refuse_foreign, refuse_without_weights
-from minivis.pretrained.postprocess import things_of
-from minivis.pretrained.preprocess import Preprocess
+from minivis.pretrained.packing import disagreements, published_names, unpacked
+from minivis.pretrained.postprocess import things_for
+from minivis.pretrained.preprocess import preprocess_of
+from minivis.storage import with_classes
 
 __all__ = ["from_pretrained", "model_types"]
 
@@ -29,7 +32,8 @@ CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 
 
-def from_pretrained(folder, dtype=None, device=None):
+@explained
+def from_pretrained(folder, dtype=None, device=None, num_classes=None, labels=None):
     """Load a published checkpoint: a folder from the model hub becomes a model that is ready to predict.
 
     Parameters
@@ -46,6 +50,11 @@ def from_pretrained(folder, dtype=None, device=None):
         imprecise in NumPy.
     device : {"cpu", "gpu"}, optional
         Device of the model; the default is "cpu".
+    num_classes : int, optional
+        Number of classes of one's own, to train the model for them: the weights that depend on the classes are new, as
+        `minivis.storage.with_classes` makes them, and the log names them. By default the published classes are kept.
+    labels : list of str, optional
+        Names of the classes of one's own; ``num_classes`` may then be left out.
 
     Returns
     -------
@@ -56,7 +65,8 @@ def from_pretrained(folder, dtype=None, device=None):
         - ``things``: which classes are things, for panoptic results: those listed by name as ``"things"`` in config.json,
           or the known ones of COCO, Cityscapes and ADE20K; see ``minivis.pretrained.postprocess``;
         - ``preprocess``: ``model.preprocess(photo)`` is the (1, 3, H, W) batch for the model, see `Preprocess`;
-        - ``published``: the content of config.json, a dict.
+        - ``published``: the content of config.json, a dict. A model for other classes has ``new_weights`` instead, the
+          names of the weights that are not trained.
 
     Raises
     ------
@@ -64,14 +74,15 @@ def from_pretrained(folder, dtype=None, device=None):
         If the folder or one of its files is missing.
     ValueError
         If a file is broken or in a format that could run code (.pth, .bin; the message shows how to convert it), if minivis
-        does not have the model, or if weights are missing, unexpected, of the wrong shape or not finite.
+        does not have the model, or if weights are missing, unexpected, of the wrong shape or not finite; or if the model has no
+        classes that could be exchanged.
     TypeError
         If dtype is not a floating-point dtype.
 
     Notes
     -----
     Arrays are read one at a time and become the parameters without a copy. If dtype is the dtype of the file, memory stays
-    below 1.2 times the size of the file.
+    below 1.2 times the size of the file; for other classes it is twice that.
 
     Examples
     --------
@@ -89,16 +100,41 @@ def from_pretrained(folder, dtype=None, device=None):
     wanted = _dialect(model, family, stored)
     _check(folder, model, family, wanted, stored)
     if dtype is None:
-        kinds = {stored[name].kind for name in _published(wanted)} & FLOATS.keys()
+        kinds = {stored[name].kind for name in published_names(wanted)} & FLOATS.keys()
         dtype = max([np.dtype(np.float32), *(FLOATS[kind] for kind in kinds)])
     preprocess = _preprocess(folder, family, config, dtype, device or "cpu")
-    arrays = dict(_arrays(wanted, stored, dtype))
+    arrays = dict(unpacked(wanted, lambda name: _read(stored[name].path, name, dtype)))
     model.load_state_dict(arrays, strict=False, assign=True)  # _check has already compared the names
     model.to(dtype).to(device or "cpu").eval()
     model.published, model.preprocess = config, preprocess
     # a backbone has no classes
     model.labels = {} if getattr(model, "head", True) is None else labels_of(config)
-    model.things = _things(folder / CONFIG, model, config)
+    if (num_classes, labels) != (None, None):
+        return _for_other_classes(model, num_classes, labels)
+    try:
+        model.things = things_for(model, WHO, folder / CONFIG, config.get("things"))
+    except ValueError as error:
+        raise ValueError(f"from_pretrained: {folder / CONFIG}: {error}") from error
+    return model
+
+
+def _for_other_classes(model, num_classes, labels):
+    """The model with new weights for other classes. Which weights are new is logged."""
+    if hasattr(model, "encode_text"):
+        raise ValueError(
+            "from_pretrained: a CLIP has no classes to exchange: it compares a picture with any texts, so say yours in words "
+            "(model.encode_text, notebook 12), or train a Linear on model.encode_image"
+        )
+    try:
+        model = with_classes(model, num_classes, labels=labels)
+    except ValueError as error:
+        raise ValueError(f"from_pretrained: {str(error).removeprefix('with_classes: ')}") from error
+    model.things = things_for(model, WHO, "a model for other classes")
+    logging.getLogger("minivis").warning(
+        "from_pretrained: new, and not trained yet, are %s: they depend on the %d classes; every other weight is the file's",
+        some(model.new_weights, 8),
+        len(model.labels),
+    )
     return model
 
 
@@ -123,27 +159,6 @@ def families():
     here = Path(__file__).parent
     modules = [importlib.import_module(f"{__package__}.{m.name}") for m in pkgutil.iter_modules([here])]
     return [module.FAMILY for module in modules if hasattr(module, "FAMILY")]
-
-
-def _things(path, model, config):
-    """Which classes are things. If that is unknown, all are stuff, and a model with masks logs a warning.
-
-    A detector with regions finds nothing else but things.
-    """
-    if hasattr(model, "rpn"):
-        return [True] * len(model.labels)
-    try:
-        found = things_of(model.labels, config.get("things"))
-    except ValueError as error:
-        raise ValueError(f"from_pretrained: {path}: {error}") from error
-    if found is None and (hasattr(model, "pixel_decoder") or getattr(model, "mask_head", None)):
-        logging.getLogger("minivis").warning(
-            "from_pretrained: %s does not say which of its %d classes are things that can be counted: all are taken for stuff, "
-            'so that neighbours of one class are one segment. Say it there, {"things": ["car", ...]}, or set model.things',
-            path,
-            len(model.labels),
-        )
-    return [False] * len(model.labels) if found is None else found
 
 
 def _floating(dtype):
@@ -268,79 +283,20 @@ def _build(path, family, config, stored=None):
 def _dialect(model, family, stored):
     """{minivis name: published name, Part, Stack or Transposed} in the dialect with the most names in the file."""
     candidates = [family.names(model, dialect) for dialect in family.dialects]
-    return max(candidates, key=lambda names: sum(part in stored for part in _published(names)))
-
-
-def _published(names):
-    """Every published name in a mapping, each once, in order."""
-    return dict.fromkeys(name for source in names.values() for name in _sources(source))
-
-
-def _sources(source):
-    if isinstance(source, Part | Transposed):
-        return (source.name,)
-    return source.names if isinstance(source, Stack) else (source,)
+    return max(candidates, key=lambda names: sum(part in stored for part in published_names(names)))
 
 
 def _check(folder, model, family, wanted, stored):
     """Raise, with their names, for weights that are missing, unexpected, of the wrong shape or of an unknown dtype."""
     ours = dict([*model.named_parameters(), *model.named_buffers()])
     assert wanted.keys() == ours.keys(), "the family does not name every array of its model once"
-    published = _published(wanted)
-    problems = {
-        "it lacks": [n for n in published if n not in stored and not recomputed(family, n)],
-        "it also has": [n for n in stored if n not in published and not recomputed(family, n)],
-        "of another shape than expected are": [],
-        "neither float16, bfloat16, float32 nor float64 are": [],
-    }
-    for name, source in wanted.items():
-        shape = _expected(tuple(ours[name].shape), source)
-        floating = ours[name].dtype.kind == "f"
-        for part in (part for part in _sources(source) if part in stored):
-            _, found, kind = stored[part]
-            if found != shape:
-                problems["of another shape than expected are"].append(f"{part} ({found}, not {shape})")
-            elif floating and kind not in FLOATS:
-                problems["neither float16, bfloat16, float32 nor float64 are"].append(f"{part} ({kind})")
-    complaints = [
-        f"{what} {some(list(dict.fromkeys(names)), 5)}" for what, names in problems.items() if names
-    ]
+    problems = disagreements(wanted, ours, stored, family.recomputed)
+    complaints = [f"{what} {some(names, 5)}" for what, names in problems.items()]
     if complaints:
         says = f"its {CONFIG} describes" if (folder / CONFIG).exists() else "the names of its weights promise"
         raise ValueError(
             f"from_pretrained: {folder} does not hold the {type(model).__name__} that {says}: {'; '.join(complaints)}"
         )
-
-
-def recomputed(family, name):
-    """Whether a published array is not loaded, because minivis computes it itself or does not need it."""
-    return any(re.fullmatch(pattern, name) for pattern in family.recomputed)
-
-
-def _expected(shape, source):
-    """The shape of a published array, from the shape of the minivis array."""
-    if isinstance(source, Part):
-        return (shape[0] * source.count, *shape[1:])
-    if isinstance(source, Stack):
-        return (shape[0] // len(source.names), *shape[1:])
-    return shape[::-1] if isinstance(source, Transposed) else shape
-
-
-def _arrays(wanted, stored, dtype):
-    """Yield (minivis name, array); each stored array is read once."""
-    packed = {}
-    for name, source in wanted.items():
-        # blocks of rows of a packed array share its memory, without a copy
-        if isinstance(source, Part):
-            if source.name not in packed:
-                packed[source.name] = _read(stored[source.name].path, source.name, dtype)
-            yield name, np.split(packed[source.name], source.count)[source.index]
-        elif isinstance(source, Transposed):
-            yield name, _read(stored[source.name].path, source.name, dtype).T
-        elif isinstance(source, Stack):
-            yield name, np.concatenate([_read(stored[part].path, part, dtype) for part in source.names])
-        else:
-            yield name, _read(stored[source].path, source, dtype)
 
 
 def _read(path, name, dtype):
@@ -376,4 +332,4 @@ def _preprocess(folder, family, config, dtype, device):
             f"{path} is missing: photos are prepared as for the best known {config['model_type']} checkpoint"
         )
         logging.getLogger("minivis").warning("from_pretrained: %s", note)
-    return Preprocess.from_config(settings, dtype=dtype, device=device, note=note, path=path)
+    return preprocess_of(settings, dtype=dtype, device=device, note=note, path=path)

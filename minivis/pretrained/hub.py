@@ -58,6 +58,8 @@ KNOWN = {
     "dinov2-small": Known("facebook/dinov2-small", 88, "Apache-2.0"),
     "mask2former-swin-tiny-coco-panoptic": Known("facebook/mask2former-swin-tiny-coco-panoptic", 190, "MIT"),
     "resnet-50": Known("microsoft/resnet-50", 102, "Apache-2.0"),
+    "rtdetr_r18vd": Known("PekingU/rtdetr_r18vd", 81, "Apache-2.0"),
+    "rtdetr_r50vd": Known("PekingU/rtdetr_r50vd", 172, "Apache-2.0"),
     "swin-tiny-patch4-window7-224": Known("microsoft/swin-tiny-patch4-window7-224", 113, "Apache-2.0"),
     "vit-base-patch16-224": Known("google/vit-base-patch16-224", 346, "Apache-2.0"),
     "vit-hybrid-base-bit-384": Known("google/vit-hybrid-base-bit-384", 396, "Apache-2.0"),

@@ -9,7 +9,7 @@ from minivis.pretrained.family import PublishedFamily, labels_of, names_of, tran
 from minivis.pretrained.maskformer import STAGES, backbone_of, packed_attention
 from minivis.pretrained.settings import Settings
 
-__all__ = ["FAMILY"]
+__all__ = ["FAMILY", "deformable"]
 
 # transformers' default for a config.json without a backbone
 DEFAULT = {"model_type": "swin", "depths": [2, 2, 18, 2]}
@@ -65,7 +65,7 @@ def _hub(fine):
         ("pixel_decoder.level_embed", pixels + "level_embed"),
         ("pixel_decoder.input_proj.*.*.*", pixels + "input_projections.*.*.*"),
         ("pixel_decoder.mask_features.*", pixels + "mask_projection.*"),
-        *_deformable(ours + "attn.", layer + "self_attn."),
+        *deformable(ours + "attn.", layer + "self_attn."),
         (ours + "norm1.*", layer + "self_attn_layer_norm.*"),
         (ours + "norm2.*", layer + "final_layer_norm.*"),
         (ours + "mlp.*.*", layer + "*.*"),  # fc1, fc2
@@ -99,7 +99,7 @@ def _authors(fine):
         ("pixel_decoder.level_embed", pixels + "transformer.level_embed"),
         ("pixel_decoder.input_proj.*.*.*", pixels + "input_proj.*.*.*"),
         ("pixel_decoder.mask_features.*", pixels + "mask_features.*"),
-        *_deformable(ours + "attn.", layer + "self_attn."),
+        *deformable(ours + "attn.", layer + "self_attn."),
         (ours + "norm*.*", layer + "norm*.*"),
         (ours + "mlp.fc*.*", layer + "linear*.*"),
         ("query_features", decoder + "query_feat.weight"),
@@ -124,7 +124,8 @@ def _authors(fine):
     return [*table, ("layers.*.norm3.*", layer + "norm.*"), ("layers.*.mlp.fc*.*", layer + "linear*.*")]
 
 
-def _deformable(ours, theirs):
+def deformable(ours, theirs):
+    """Rules for the names of a layer of deformable attention, which RT-DETR has too; both begin with a prefix."""
     pairs = (
         ("offsets", "sampling_offsets"), ("weights", "attention_weights"), ("value", "value_proj"), ("out", "output_proj"),
     )  # fmt: skip

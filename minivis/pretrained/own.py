@@ -1,97 +1,16 @@
-"""Load the small models that come with minivis and add labels and preprocessing, as published models have.
+"""Load a model of minivis for photos: what it knows of them is saved with it.
 
-Not here: their training (recipes/), the files of their weights (storage.py).
+Not here: the files of its weights (storage.py), what is saved beside them (model_notes.py).
 """
 
 from pathlib import Path
 
 from minivis import storage
-from minivis.data import digits, shapes
 from minivis.files import as_path, read_json
-from minivis.models.faster_rcnn import FasterRCNN
-from minivis.models.lenet import LeNet5
-from minivis.models.sam import SAM
-from minivis.pretrained.preprocess import Preprocess
+from minivis.model_notes import NOTES
+from minivis.pretrained.postprocess import things_for
 
 __all__ = ["load_ready"]
-
-
-def load_ready(source):
-    """Load a minivis checkpoint and add the attributes that `from_pretrained` adds to a published one.
-
-    Parameters
-    ----------
-    source : str or path
-        As for `minivis.load`: a name, or the folder of a finished training.
-
-    Returns
-    -------
-    Module
-        With ``labels``, ``things`` and ``preprocess``.
-
-    Raises
-    ------
-    ValueError
-        If the checkpoint's recipe is unknown, so that the preprocessing of photos is unknown too.
-
-    Examples
-    --------
-    >>> load_ready("vit-digits").labels[7]
-    '7'
-    """
-    model = storage.load(source)
-    recipe = _recipe(source)
-    if recipe in NOT_NAMED:
-        raise ValueError(
-            f"predict: {source} {NOT_NAMED[recipe]}, and that cannot be drawn here: call it with an array"
-        )
-    kind = recipe.rpartition("-")[2]
-    if kind not in READY:
-        raise ValueError(
-            f"predict: {source} is a model of minivis, but it is not known what its pictures look like: only models of "
-            f"the recipes *-{', *-'.join(READY)} can be shown a photo; call any other with an array"
-        )
-    READY[kind](model)
-    return model
-
-
-def _recipe(source):
-    """The recipe of a checkpoint, from the metrics of its training, its card or its name."""
-    for name in ("metrics.json", "card.json"):
-        path = as_path(source) / name
-        if path.is_file():
-            told = read_json(path, "predict")
-            return str(told.get("name") or told.get("recipe") or "")
-    return Path(source).name
-
-
-def _digits(model):
-    """Handwritten digits: one grey channel in which ink is 1."""
-    side = model.config.get("image_size", 8)
-    square = Preprocess(size=(side, side))
-    model.labels = {digit: str(digit) for digit in range(10)}
-    model.things = [True] * 10
-
-    def ink(photo):
-        return 1 - square(photo).mean(axis=1, keepdims=True)  # (1, 1, side, side)
-
-    enlarged = isinstance(model, LeNet5)
-    model.preprocess = (lambda photo: digits.lenet_levels(digits.enlarge(ink(photo)))) if enlarged else ink
-
-
-def _shapes(model):
-    """Generated scenes: the colours are not normalised."""
-    model.preprocess = Preprocess(size=(shapes.SIZE, shapes.SIZE))
-    if isinstance(model, SAM):  # it names nothing
-        model.labels = {}
-        model.things = []
-        return
-    K = model.config["num_classes"]
-    first = int(isinstance(model, FasterRCNN))  # its class 0 is the background
-    names = shapes.CLASSES[: K - first]
-    model.labels = dict(enumerate(["background", *names][1 - first :]))
-    model.things = [name in shapes.THINGS for name in model.labels.values()]
-
 
 # recipes whose output is neither classes nor boxes nor segments
 NOT_NAMED = {
@@ -104,4 +23,60 @@ NOT_NAMED = {
     "sagan-digits": "draws digits (notebook 06)",
     "vivit-films": "watches films (notebook 13)",
 }
-READY = {"digits": _digits, "shapes": _shapes}
+
+
+def load_ready(source):
+    """Load a minivis checkpoint that can be shown photos.
+
+    Parameters
+    ----------
+    source : str or path
+        As for `minivis.load`: a name, or the folder of a finished training.
+
+    Returns
+    -------
+    Module
+        With ``labels`` and ``preprocess``.
+
+    Raises
+    ------
+    ValueError
+        If nothing was saved with the model about its pictures.
+
+    Examples
+    --------
+    >>> load_ready("vit-digits").labels[7]
+    '7'
+    """
+    model = storage.load(source)
+    recipe = _recipe(source)
+    if recipe in NOT_NAMED:
+        raise ValueError(
+            f"predict: {source} {NOT_NAMED[recipe]}, and that cannot be drawn here: call it with an array"
+        )
+    if not hasattr(model, "preprocess") and recipe in storage.names():
+        # a training of an earlier version, which saved no notes: those of the recipe's packaged model
+        packaged = storage.load(recipe)
+        for name in NOTES:
+            if hasattr(packaged, name):
+                setattr(model, name, getattr(packaged, name))
+    if not hasattr(model, "preprocess"):
+        raise ValueError(
+            f"predict: {source} is a model of minivis that does not know what its pictures look like: set model.preprocess = "
+            'minivis.pretrained.Preprocess(size=(224, 224), ...) and model.labels = {0: "cat", ...}, and save it again'
+        )
+    if not hasattr(model, "labels"):
+        model.labels = {n: f"class {n}" for n in range(model.config.get("num_classes", 0))}
+    if not any(getattr(model, "things", ())):
+        model.things = things_for(model, "predict", source)
+    return model
+
+
+def _recipe(source):
+    """The recipe of a checkpoint, from the metrics of its training, its card or its name."""
+    for name in ("metrics.json", "card.json"):
+        path = as_path(source) / name
+        if path.is_file():
+            told = read_json(path, "predict")
+            return str(told.get("name") or told.get("recipe") or "")
+    return Path(source).name

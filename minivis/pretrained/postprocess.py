@@ -3,6 +3,8 @@
 Not here: merging masks (vision/panoptic.py), pictures (viz/), batches of photos (index the output first).
 """
 
+import logging
+
 import numpy as np
 
 from minivis import ops
@@ -11,7 +13,16 @@ from minivis.files import some
 from minivis.listed import told
 from minivis.vision import box_cxcywh_to_xyxy, detr_detections, detr_panoptic, panoptic_inference
 
-__all__ = ["classes", "countable", "detections", "pixels", "regions", "segments", "things_of"]
+__all__ = [
+    "classes",
+    "countable",
+    "detections",
+    "pixels",
+    "regions",
+    "segments",
+    "things_for",
+    "things_of",
+]
 
 # Number of classes -> number of things, which come first. COCO's panoptic classes have 250 numbers in its files, or 133
 # without gaps; COCO's objects 91, or 80 without gaps.
@@ -70,6 +81,44 @@ def things_of(labels, said=None):
     if len(plain) == 150 and tuple(plain[:4]) == ADE20K:
         return [i not in ADE20K_STUFF for i in range(150)]
     return countable(len(names)).tolist() if len(names) in THINGS_OF else None
+
+
+def things_for(model, who, where, said=None):
+    """Which classes of a model are things, as `things_of`; all are if it finds boxes of regions.
+
+    If it is unknown, all are taken for stuff; for a model with masks a warning is logged that says what to do.
+
+    Parameters
+    ----------
+    model : Module
+        With ``labels``.
+    who, where : str
+        The function that asks and the file or name of the model, for the warning.
+    said : list of str or int, optional
+        As for `things_of`.
+
+    Returns
+    -------
+    list of bool
+
+    Raises
+    ------
+    ValueError
+        If `said` has an unknown class.
+    """
+    if hasattr(model, "rpn"):
+        return [True] * len(model.labels)
+    found = things_of(model.labels, said)
+    if found is None and (hasattr(model, "pixel_decoder") or getattr(model, "mask_head", None)):
+        logging.getLogger("minivis").warning(
+            "%s: %s does not say which of its %d classes are things that can be counted: all are taken for stuff, so that "
+            "neighbours of one class are one segment. Name them: `minivis predict ... --things car person`, or "
+            'model.things = [True, False, ...], or for a published folder {"things": ["car", ...]} in its config.json',
+            who,
+            where,
+            len(model.labels),
+        )
+    return [False] * len(model.labels) if found is None else found
 
 
 def countable(K):

@@ -8,6 +8,7 @@ import importlib
 
 from minivis import storage
 from minivis.files import as_path
+from minivis.recipes import _notes
 
 __all__ = ["measure", "names", "run"]
 
@@ -86,8 +87,11 @@ def run(name, out=None, seed=0, steps=None, resume=False):
     """
     recipe = _recipe(name)
     options = {} if steps is None else {"steps": steps}
+    out = as_path(out or f"runs/{name}")
     with _one_thread():
-        return recipe.run(as_path(out or f"runs/{name}"), seed=seed, resume=resume, **options)
+        metrics = recipe.run(out, seed=seed, resume=resume, **options)
+    _notes.add_notes(name, out)
+    return metrics
 
 
 def measure(name, count=500, seed=None):

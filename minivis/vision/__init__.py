@@ -15,6 +15,7 @@ from minivis.vision.deformable_attention import *
 from minivis.vision.detections import *
 from minivis.vision.factorised import *
 from minivis.vision.filters import *
+from minivis.vision.fusion import *
 from minivis.vision.loss_weights import *
 from minivis.vision.masking import *
 from minivis.vision.masks import *

@@ -12,7 +12,15 @@ from minivis.ops.conv import sizes as whole_numbers
 from minivis.pairs import checked_pair
 from minivis.vision.boxes import check_corners, with_room
 
-__all__ = ["BACKGROUND", "IGNORED", "anchor_boxes", "level_of", "match_anchors", "original_anchor_boxes"]
+__all__ = [
+    "BACKGROUND",
+    "IGNORED",
+    "anchor_boxes",
+    "level_of",
+    "match_anchors",
+    "original_anchor_boxes",
+    "rt_detr_anchors",
+]
 
 IGNORED = -1  # an anchor that is neither an object nor background: it has no loss
 BACKGROUND = -2
@@ -257,3 +265,59 @@ def level_of(boxes, lowest=2, highest=5, size=224, level=4):
     # 1e-6: a box of exactly the size must not fall below its level by rounding. The smallest side is for empty boxes.
     octaves = xp.log2(xp.maximum(side / size, 2.0**-60)) + 1e-6
     return xp.clip(xp.floor(level + octaves), lowest, highest).astype(xp.int64)
+
+
+def rt_detr_anchors(shapes, size=0.05, margin=0.01, dtype=np.float32):
+    """The anchors of RT-DETR: one square around every pixel of several maps, twice as large in each coarser map.
+
+    .. math:: a_{l,i,j} = \\Bigl(\\frac{j + 1/2}{W_l},\\; \\frac{i + 1/2}{H_l},\\; 2^l s,\\; 2^l s\\Bigr)
+
+    Parameters
+    ----------
+    shapes : list of (int, int)
+        Height and width of each map, the finest first.
+    size : float, default 0.05
+        s, the side in the finest map, as a fraction of the image.
+    margin : float, default 0.01
+        An anchor with a number that is not further than this from 0 and 1 is not valid: its logit would be far from 0.
+    dtype : dtype, default float32
+        Dtype of the anchors.
+
+    Returns
+    -------
+    anchors : ndarray, shape (N, 4)
+        Centre, width and height as fractions of the image, the pixels of each map in reading order.
+    valid : bool ndarray, shape (N,)
+        Which are valid. Pixels whose anchor is not are never chosen with what they hold.
+
+    Raises
+    ------
+    ValueError
+        If a map has no pixels, or ``size`` is not positive.
+
+    References
+    ----------
+    Zhu et al., "Deformable DETR", ICLR 2021, appendix A.4. Slide ``A/69-rt-detr-fires``.
+
+    Examples
+    --------
+    >>> anchors, valid = rt_detr_anchors([(1, 2), (1, 1)], size=0.25)
+    >>> anchors
+    array([[0.25, 0.5 , 0.25, 0.25],
+           [0.75, 0.5 , 0.25, 0.25],
+           [0.5 , 0.5 , 0.5 , 0.5 ]], dtype=float32)
+    """
+    whole_sides = all(len(shape) == 2 and min(shape) >= 1 for shape in shapes)
+    if not shapes or not whole_sides or not size > 0:
+        raise ValueError(
+            f"rt_detr_anchors: every map needs a height and a width of at least 1, and size must be positive "
+            f"(shapes: {list(shapes)}, size: {size})"
+        )
+    levels = []
+    for level, (H, W) in enumerate(shapes):
+        x, y = np.meshgrid((np.arange(W) + 0.5) / W, (np.arange(H) + 0.5) / H)  # (H, W) each
+        side = np.full((H, W), size * 2**level)
+        levels.append(np.stack([x, y, side, side], axis=-1).reshape(-1, 4))
+    anchors = np.concatenate(levels).astype(dtype)  # (N, 4)
+    valid = ((anchors > margin) & (anchors < 1 - margin)).all(axis=1)
+    return anchors, valid

@@ -13,6 +13,7 @@ __all__ = ["boxes_on_image", "boxes_on_images"]
 
 # Scenes have more classes than charts have curves: five more colours that differ from the others and from white.
 _PALETTE = (*COLOURS, "#FFEE11", "#6600FF", "#99DD66", "#003366", "#993322")
+LONGEST_NAME = 44  # characters
 _MARGIN = 0.25  # a box may leave the image: up to this fraction of a side is shown beyond the edge
 
 
@@ -179,11 +180,17 @@ def tags(labels, scores, names):
 
 
 def name_of(label, names):
-    """The name of a class, or its number if it has no name."""
+    """The name of a class as `short_name`, or its number if it has no name."""
     label = int(label)
     if isinstance(names, dict):
-        return str(names.get(label, label))
-    return str(names[label]) if names is not None and 0 <= label < len(names) else str(label)
+        return short_name(names.get(label, label))
+    return short_name(names[label]) if names is not None and 0 <= label < len(names) else str(label)
+
+
+def short_name(name):
+    """A name on one line, and cut where it would take the room of the picture."""
+    text = " ".join(str(name).split())
+    return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 3]}..."
 
 
 def colour_of(number):

@@ -3,11 +3,9 @@
 Not here: boxes and masks (boxes.py, masks.py).
 """
 
-import textwrap
-
 import numpy as np
 
-from minivis.viz.boxes import draw_image, picture_of
+from minivis.viz.boxes import draw_image, picture_of, short_name
 from minivis.viz.style import BLUE, INK, LITERAL, array, blank, figure
 
 __all__ = ["classes_on_image"]
@@ -57,9 +55,8 @@ def classes_on_image(image, names, scores, size=4.0, title=None, caption=None):
     places = np.arange(len(names))
     right.barh(places, scores, height=0.22, color=BLUE)
     for place, name, score in zip(places, names, scores, strict=True):
-        text = textwrap.shorten(str(name), 44, placeholder=" ...")
         look = {"ha": "left", "va": "bottom", "fontsize": 10, "color": INK, **LITERAL}
-        right.text(0, place - 0.18, f"{text} {score:.2f}", **look)
+        right.text(0, place - 0.18, f"{short_name(name)} {score:.2f}", **look)
     right.set(xlim=(0, 1), ylim=(len(names) - 0.6, -0.75))
     right.axis("off")
     return fig

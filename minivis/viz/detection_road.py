@@ -5,7 +5,7 @@ Not here: measuring it (recipes/detection_road.py), boxes on a picture (boxes.py
 
 import numpy as np
 
-from minivis.viz.style import COLOURS, FAINT, INK, MARKERS, array, figure, label, legend
+from minivis.viz.style import COLOURS, FAINT, INK, LITERAL, MARKERS, array, figure, label, legend
 
 __all__ = ["cost_of_detectors"]
 
@@ -77,7 +77,7 @@ def cost_of_detectors(methods, width=9.6, height=4.2, title=None, caption=None):
     for place, total in zip(places, begin, strict=True):
         right.text(total, place, f" {1000 * total:.0f} ms", va="center", fontsize=8, color=INK)
     right.set_xlim(0, 1.2 * begin.max())
-    right.set_yticks(places, list(means), fontsize=8)
+    right.set_yticks(places, list(means), fontsize=8, **LITERAL)
     right.invert_yaxis()
     label(right, "seconds for an image, by part")
     legend(right, fontsize=8, loc="lower right")

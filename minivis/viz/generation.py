@@ -6,7 +6,7 @@ Not here: drawing the pictures, finding their neighbours (metrics/generation.py)
 import numpy as np
 
 from minivis.viz.pictures import channels_last
-from minivis.viz.style import FAINT, GREY, array, figure, label
+from minivis.viz.style import FAINT, GREY, LITERAL, array, figure, label
 
 __all__ = ["samples_by_class"]
 
@@ -106,6 +106,6 @@ def _draw(ax, rows, across):
 
 def _name_rows(ax, names, height):
     """The classes at the left, each in the middle of its row."""
-    ax.set_yticks([GAP + i * (height + GAP) + (height - 1) / 2 for i in range(len(names))], names)
+    ax.set_yticks([GAP + i * (height + GAP) + (height - 1) / 2 for i in range(len(names))], names, **LITERAL)
     ax.tick_params(axis="y", length=0)
     label(ax, y="class asked for", title=ax.get_title())

@@ -122,6 +122,8 @@ def _how_to_read(shown, layout):
         lines.append("A dashed arrow leads back.")
     if any(part.role == "made" for part in parts):
         lines.append("A mask has no gradient, so no arrow shows where it comes from.")
+    if _end_without_arrow(shown):
+        lines.append("What a box without an arrow out has found is used further down, without a gradient.")
     return " ".join(lines) + (f" {'; '.join(colours).capitalize()}." if colours else "")
 
 
@@ -130,6 +132,14 @@ def _all_parts(shown):
         yield part
         if part.inside:
             yield from _all_parts(part.inside)
+
+
+def _end_without_arrow(shown):
+    """Whether a box leads nowhere, although something comes after it: an output, or a box that it does not feed."""
+    starts = {arrow.start for arrow in shown.arrows}
+    *earlier, last = [part.key for part in shown.parts if part.role in ("stage", "output")] or [None]
+    outputs = {part.key for part in shown.parts if part.role == "output"}
+    return any(key and key not in starts and key not in outputs for key in earlier)
 
 
 def _has_words(layout):

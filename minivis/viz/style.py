@@ -128,8 +128,8 @@ def label(ax, x="", y="", title=""):
 
 
 def legend(ax, **options):
-    """A legend without a frame, with texts that are not read as formulas."""
-    drawn = ax.legend(frameon=False, **options)
+    """A legend with texts that are not read as formulas, and without a frame unless the options ask for one."""
+    drawn = ax.legend(**{"frameon": False, **options})
     for text in drawn.get_texts():
         text.set(**LITERAL)
     return drawn

@@ -7,7 +7,7 @@ from matplotlib.patches import Rectangle
 
 from minivis.viz.attention import cross, draw_over
 from minivis.viz.boxes import picture_of
-from minivis.viz.style import COLOURS, array, blank, figure, label
+from minivis.viz.style import COLOURS, LITERAL, array, blank, figure, label
 
 __all__ = ["film_rows", "space_time_pattern", "video_attention"]
 
@@ -132,7 +132,7 @@ def space_time_pattern(patterns, query, grid, size=0.62, title=None, caption=Non
                 ax.plot([x + 0.5], [y + 0.5], "+", color="black", markersize=9, markeredgewidth=2)
             if row == 0:
                 label(ax, title=f"time {t + 1}" if t == 0 else f"{t + 1}")
-        axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+        axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9, **LITERAL)
     return fig
 
 
@@ -207,5 +207,5 @@ def video_attention(frames, rows, query=None, size=1.5, title=None, caption=None
                 cross(ax, query[1:], weights.shape[1:], picture.shape)
             if row == 0:
                 label(ax, title=f"time {t + 1}" + (" asks" if asks else ""))
-        axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+        axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9, **LITERAL)
     return fig

@@ -19,7 +19,7 @@ from minivis.viz.boxes import (
     picture_of,
     tags,
 )
-from minivis.viz.style import array
+from minivis.viz.style import array, legend
 
 __all__ = ["yolo_grid"]
 
@@ -166,11 +166,6 @@ def _classes(ax, picture, prediction, B, names):
     shown = sorted(set(best[strength > 0.5].tolist()))
     handles = [Rectangle((0, 0), 1, 1, facecolor=colour_of(k)) for k in shown]
     if shown:
-        ax.legend(
-            handles,
-            [name_of(k, names) for k in shown],
-            fontsize=7,
-            loc="upper left",
-            framealpha=0.85,
-            borderpad=0.3,
-        )
+        told = [name_of(k, names) for k in shown]
+        look = {"fontsize": 7, "loc": "upper left", "frameon": True, "framealpha": 0.85, "borderpad": 0.3}
+        legend(ax, handles=handles, labels=told, **look)

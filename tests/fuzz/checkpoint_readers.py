@@ -19,8 +19,10 @@ from minivis.data import DataLoader
 from minivis.models import ViT
 from minivis.pretrained import Preprocess, prediction
 from minivis.pretrained import folder as folders
+from minivis.pretrained.description import describe
 from minivis.pretrained.family import Part
 from minivis.pretrained.onnx_arrays import read_onnx
+from minivis.pretrained.preprocess import preprocess_of
 from minivis.train import CHECKPOINT, fit
 from tests.fuzz import Reader
 from tests.pretrained import onnx_files
@@ -89,8 +91,12 @@ class Into:
 
 
 def save_run(folder):
-    mv.save(ViT(64, 32, 8, 1, 2, num_classes=6, rng=1), folder)
-    (folder / "metrics.json").write_text(json.dumps({"name": "vit-shapes", "recipe": "vit-shapes", "n": 3}))
+    model = ViT(64, 32, 8, 1, 2, num_classes=3, rng=1)
+    model.labels = {0: "cat", 1: "dog", 2: "cow"}
+    model.things = [True, True, False]
+    model.preprocess = Preprocess(size=(64, 64), crop=(64, 64), mean=(0.5, 0.5, 0.5))
+    mv.save(model, folder)
+    (folder / "metrics.json").write_text(json.dumps({"name": "vit-cows", "recipe": "vit-cows", "n": 3}))
 
 
 def ready(folder):
@@ -98,7 +104,7 @@ def ready(folder):
     batch = model.preprocess(PHOTO)
     # whoever asks for large pictures gets them, and attention costs the square of their area
     if batch.size < 50_000:
-        return prediction.describe(model, prediction.run_model(folder, model, batch), PHOTO)[0]
+        return describe(model, prediction.run_model(folder, model, batch), PHOTO)[0]
 
 
 def save_published(folder):
@@ -189,7 +195,7 @@ def preprocessors(folder):
 def prepare(folder):
     for name in PREPROCESSORS:
         path = folder / f"{name}.json"
-        Preprocess.from_config(folders.read_json(path), path=path).batch([PHOTO])
+        preprocess_of(folders.read_json(path), path=path).batch([PHOTO])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -71,6 +71,16 @@ def maskformer():
     )  # fmt: skip
 
 
+def rt_detr():
+    model = models.RTDETR(
+        models.ResNet(**BACKBONE, rng=1), 3, queries=5, width=16, heads=2, encoder_mlp_width=24, decoder_depth=2, mlp_width=24,
+        levels=2, points=2, rng=2,
+    )  # fmt: skip
+    for layer in model.layers:
+        layer.cross_attn.offsets.bias.data += 0.2  # as above
+    return model.eval()
+
+
 def contrasted(model, x):
     """CLIP's loss with two texts."""
     out = model(x, np.array([[1, 4, 2, 0], [1, 3, 4, 2]]))
@@ -112,6 +122,10 @@ MODELS = {  # name: (the model, its loss and outputs for images)
         lambda: models.DETR(models.ResNet(**BACKBONE, rng=0), rng=1, masks=True, **DETR),
         detected("logits", "boxes", "masks"),
     ),
+    "RT-DETR": (
+        rt_detr,
+        lambda model, x: detected("logits", "boxes")(lambda x, valid: model(x), x),
+    ),
     "CLIP": (clip, contrasted),
     "SAGAN": (sagan, scored),
     "MaskFormer": (
@@ -134,10 +148,11 @@ def test_a_model_in_half_learns_what_it_learns_in_float64_and_stays_in_half(name
     """The error of the whole gradient is at most 0.3 % of its length, that of one parameter's at most a tenth.
 
     Mask2Former reads between pixels: there its gradient has jumps, and rounding may move a point across one. A ReLU has a
-    jump at 0, and a Wide ResNet has many of them: it has 2 %. The small ResNet has sigmoids here.
+    jump at 0, and a Wide ResNet has many of them: it has 2 %, and so has RT-DETR, whose gradient is largest in its backbone.
+    The small ResNet has sigmoids here.
     """
     make, loss = MODELS[name]
-    off = {"Mask2Former": 0.1, "WideResNet": 0.02}.get(name, 3e-3)
+    off = {"Mask2Former": 0.1, "WideResNet": 0.02, "RT-DETR": 0.02}.get(name, 3e-3)
     model = make().to("float16")
     model.masked = False  # Mask2Former's masked attention: at the edge of a mask, rounding decides
     twin = copy.deepcopy(model).to("float64")

@@ -170,3 +170,36 @@ def test_it_is_saved_and_loaded(tmp_path):
 def test_what_does_not_fit_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_variant_d_reads_the_image_in_three_steps_and_averages_before_a_shortcut():
+    model = small(variant="d", depths=(1, 1), norm="frozen")
+    assert [tuple(model.stem[i].conv.weight.shape) for i in (0, 2, 4)] == [
+        (4, 3, 3, 3),
+        (4, 4, 3, 3),
+        (8, 4, 3, 3),
+    ]
+    # every stage begins with a convolution beside the block, also the first, whose channels stay
+    first, second = (stage[0] for stage in model.stages)
+    x = images(2, 8, 5, 6)
+    for norm in (first.layers[-1].norm, second.layers[-1].norm):
+        norm.weight = np.zeros_like(norm.weight)  # what is left is the shortcut
+    expected = np.einsum("oc,bchw->bohw", first.shortcut.conv.weight.data[:, :, 0, 0], x)
+    np.testing.assert_allclose(first(x).numpy(), np.maximum(expected, 0), rtol=1e-4, atol=1e-5)
+    cells = [
+        [x[:, :, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean(axis=(2, 3)) for j in range(3)] for i in range(3)
+    ]
+    mean = np.array(cells).transpose(2, 3, 0, 1)  # the last row has one pixel of height 1
+    expected = np.einsum("oc,bchw->bohw", second.shortcut[1].conv.weight.data[:, :, 0, 0], mean)
+    np.testing.assert_allclose(second(x).numpy(), np.maximum(expected, 0), rtol=1e-4, atol=1e-5)
+
+
+def test_variant_d_has_the_same_maps_and_goes_with_dilation_and_patches():
+    x = images(1, 3, 61, 33)
+    shapes = [y.shape for y in small().features(x)]
+    assert [y.shape for y in small(variant="d").features(x)] == shapes
+    assert small(variant="d", dilated=True).features(x)[-1].shape[2:] == shapes[0][2:]
+    patches = small(variant="d", patch_stem=True)
+    assert patches.stem.conv.weight.shape == (8, 3, 4, 4) and patches(x).shape == (1, 3)
+    with pytest.raises(ValueError, match='ResNet: variant must be "b" or "d", got \'c\''):
+        small(variant="c")

@@ -14,11 +14,13 @@ import numpy as np
 
 from minivis import Tensor
 from minivis.losses import (
+    FocalMatcher,
     HungarianMatcher,
     Mask2FormerCriterion,
     MaskFormerCriterion,
     MaskFormerMatcher,
     MaskMatcher,
+    RTDETRCriterion,
     SetCriterion,
 )
 from tests.parity.make_torchvision_fixtures import torchvision_models
@@ -42,6 +44,7 @@ class Row:
     no_object: float = 0.1
     sampling: dict | None = None  # Mask2Former's
     whole: bool = False  # whole masks are matched, as by MaskFormer
+    focal: tuple | None = None  # RT-DETR's: alpha and gamma of the matcher, and of the loss
 
     def rng(self):
         return np.random.default_rng(zlib.crc32(self.key.encode()))
@@ -52,7 +55,7 @@ class Row:
         shape = (len(self.counts), self.queries)
         layers = []
         for i in range(self.layers):
-            fields = {"logits": 2 * rng.standard_normal((*shape, CLASSES + 1))}
+            fields = {"logits": 2 * rng.standard_normal((*shape, CLASSES + (self.focal is None)))}
             if self.sampling is None and not self.whole:
                 fields["boxes"] = 1 / (1 + np.exp(-rng.standard_normal((*shape, 4))))
             if self.grid and (self.sampling or self.whole or i == 0):
@@ -78,6 +81,7 @@ class Row:
         return np.random.default_rng(zlib.crc32(f"{self.key} {name}".encode())).standard_normal()
 
 
+RTDETR = {"matcher": (2, 5, 2), "focal": (0.25, 2.0, 0.75, 2.0)}
 POINTS = {"points": 30, "oversample": 3.0, "importance": 0.75}
 ROWS = [
     Row("detr", (2, 4, 3)),
@@ -116,6 +120,14 @@ ROWS = [
         "maskformer options", (3, 2), layers=2, grid=(6, 5), sizes=((9, 9),), matcher=(1, 3, 2), no_object=0.3,
         weights={"loss_ce": 2, "loss_mask": 3, "loss_dice": 2}, whole=True,
     ),
+    Row("rt-detr", (2, 4, 3), layers=2, **RTDETR),
+    Row("rt-detr layers, an image without objects", (2, 0, 4), layers=4, **RTDETR),
+    Row("rt-detr, more objects than queries", (5, 1, 3), queries=3, layers=2, **RTDETR),
+    Row("rt-detr, nothing anywhere", (0, 0), layers=3, **RTDETR),
+    Row(
+        "rt-detr options", (2, 3), layers=3, weights={"loss_vfl": 2, "loss_bbox": 0.5, "loss_giou": 3}, matcher=(1, 0, 1),
+        focal=(0.4, 1.5, 0.6, 1.5),
+    ),
 ]  # fmt: skip
 
 
@@ -134,7 +146,10 @@ def ours(row):
     ]
     output, *auxiliary = [SimpleNamespace(**fields) for fields in layers]
     output.auxiliary = auxiliary
-    if row.whole:
+    if row.focal:
+        matcher = FocalMatcher(*row.matcher, *row.focal[:2])
+        criterion = RTDETRCriterion(CLASSES, matcher, row.weights, *row.focal[2:])
+    elif row.whole:
         criterion = MaskFormerCriterion(CLASSES, MaskFormerMatcher(*row.matcher), row.weights, row.no_object)
     elif row.sampling is None:
         criterion = SetCriterion(CLASSES, HungarianMatcher(*row.matcher), row.weights, row.no_object)
@@ -174,6 +189,46 @@ def _detr_loss(torch, row, layers, targets):
     function = ForSegmentationLoss if row.grid else ForObjectDetectionLoss
     loss, terms, _ = function(last["logits"], labels, "cpu", last["boxes"], *masks, config, *stacks)
     return loss, {name: x for name, x in terms.items() if "cardinality" not in name}
+
+
+def _rt_detr_loss(torch, row, layers, targets):
+    """Their auxiliary outputs are the decoder layers, then the chosen pixels; ours begin with these."""
+    from transformers import RTDetrConfig
+    from transformers.loss.loss_rt_detr import RTDetrForObjectDetectionLoss
+
+    weights = {"loss_vfl": 1, "loss_bbox": 5, "loss_giou": 2, **row.weights}
+    alpha, gamma, *of_loss = row.focal
+    config = RTDetrConfig(
+        num_labels=CLASSES,
+        matcher_class_cost=row.matcher[0],
+        matcher_bbox_cost=row.matcher[1],
+        matcher_giou_cost=row.matcher[2],
+        matcher_alpha=alpha,
+        matcher_gamma=gamma,
+        focal_loss_alpha=of_loss[0],
+        focal_loss_gamma=of_loss[1],
+        **{f"weight_{name}": weight for name, weight in weights.items()},
+    )
+    labels = [{"class_labels": t["labels"], "boxes": t["boxes"]} for t in targets]
+    last, pixels, *earlier = layers
+    decoder = [*earlier, last]
+    loss, terms, _ = RTDetrForObjectDetectionLoss(
+        last["logits"],
+        labels,
+        "cpu",
+        last["boxes"],
+        config,
+        outputs_class=torch.stack([x["logits"] for x in decoder], dim=1),
+        outputs_coord=torch.stack([x["boxes"] for x in decoder], dim=1),
+        enc_topk_logits=pixels["logits"],
+        enc_topk_bboxes=pixels["boxes"],
+    )
+    found = {}
+    for name, x in terms.items():
+        term, _, number = name.partition("_aux_")
+        ours = f"{term}_{(int(number) + 1) % len(decoder)}" if number else term
+        found[ours] = x / weights[term]
+    return loss, found
 
 
 def _mask2former_loss(torch, row, layers, targets):
@@ -233,6 +288,7 @@ def theirs(row):
     ]
     targets = [{name: torch.tensor(x) for name, x in target.items()} for target in row.targets()]
     function = _maskformer_loss if row.whole else _mask2former_loss if row.sampling else _detr_loss
+    function = _rt_detr_loss if row.focal else function
     loss, terms = function(torch, row, layers, targets)
     mixture = loss + sum(x * row.cotangent(name) for name, x in {"loss": loss, **terms}.items())
     mixture.backward()

@@ -155,7 +155,10 @@ def _packed(arrays, rules):
 
 
 def reached(x, path):
-    """What a path of attributes, keys and numbers, such as auxiliary_logits.0.masks, leads to."""
+    """What a path of attributes, keys and numbers, such as auxiliary_logits.0.masks, leads to; ``:`` keeps an axis."""
+    head, _, rest = path.partition(".:.")
+    if rest:
+        return reached(x, head)[:, int(rest)]
     for piece in path.split("."):
         x = x[int(piece)] if piece.isdigit() else x[piece] if isinstance(x, dict) else getattr(x, piece)
     return x

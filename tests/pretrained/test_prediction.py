@@ -3,6 +3,7 @@
 Not here: the pictures' looks (tests/viz), the merging of masks (tests/vision), numbers of models (tests/parity).
 """
 
+import csv
 import importlib.util
 import json
 import re
@@ -12,15 +13,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from matplotlib.text import Text
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 import minivis as mv
-from minivis import cli, viz
+from minivis import cli, recipes, viz
 from minivis.data import shapes
-from minivis.models import DETR, ViT
+from minivis.models import DETR
 from minivis.pretrained import from_pretrained, own, postprocess, prediction
+from minivis.pretrained.description import describe, printable
+from minivis.storage import with_classes
 
 PUBLISHED = Path(__file__).parent.parent / "parity" / "published"
 # they name nothing in one photo
@@ -169,7 +171,7 @@ def test_names_from_a_file_move_no_cursor(tmp_path, photo, capsys, monkeypatch):
     assert {line.split("  ")[1] for line in lines[:5]} == {
         "plain", "\ufffd[2Jerased", "two lines", "half \ufffd", "a\ufffdb",
     }  # fmt: skip
-    assert prediction._printable(names[5]) == "\ufffdturned"
+    assert printable(names[5]) == "\ufffdturned"
 
 
 def test_things_can_be_said_on_the_command_line(tmp_path, photo, capsys, monkeypatch):
@@ -185,36 +187,6 @@ def test_things_can_be_said_on_the_command_line(tmp_path, photo, capsys, monkeyp
         assert capsys.readouterr().out.splitlines()[0] == segments
     assert cli.main(["predict", "hub", str(photo), *out, "--things", "lorry"]) == 2
     assert "there is no class 'lorry'; there are car, road" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("name", ["$5 and $10", "a$$b", "$\\frac{$", "x^2_{", "line\nbreak"])
-def test_class_names_are_drawn_as_they_stand(name, tmp_path):
-    """A name with dollar signs is as wide as its letters say: matplotlib does not take it for a formula."""
-    image = np.full((3, 40, 60), 0.5, np.float32)
-    box = np.array([[5.0, 5, 30, 30]])
-    segments = [{"id": 1, "category_id": 0, "isthing": True, "score": 0.9, "area": 2400}]
-    one = np.array([0])
-    score = np.array([0.9])
-    K = {0: name}
-    figures = [
-        viz.boxes_on_image(image, box, one, score, K),
-        viz.classes_on_image(image, [name], score),
-        viz.panoptic_on_image(image, np.ones((40, 60), np.int32), segments, K),
-        viz.semantic_map(np.zeros((40, 60), int), K, image),
-        viz.bars({name: {name: 1.0}, "b": {name: 2.0}}, name),
-        viz.curves({name: [1, 2], "b": [2, 1]}, name, name, level={name: 1.5}),
-        viz.dots({name: [1.0, 2.0]}, name, title=name, caption=name),
-        viz.heatmap(np.eye(2), x_names=[name, "b"], y_names=["a", name], bar_label=name),
-        viz.boxes_on_images([image], [box], titles=[name]),
-    ]
-    for i, figure in enumerate(figures):
-        figure.save(tmp_path / f"{i}.png")
-        texts = [
-            text
-            for text in figure.findobj(Text)
-            if name in text.get_text() or name.split()[0] in text.get_text()
-        ]
-        assert texts and not any(text.get_parse_math() for text in texts)
 
 
 def give_it_colours(folder):
@@ -312,32 +284,36 @@ def test_a_digit_on_paper_is_read(tmp_path, capsys):
     assert right >= 19
 
 
-@pytest.fixture
-def trained(tmp_path):
-    """A folder as `minivis train detr-shapes` leaves it, but that it has learnt nothing."""
-    folder = tmp_path / "run"
-    mv.save(ViT(64, 16, 16, 1, 2, num_classes=6, rng=1), folder)
-    (folder / "metrics.json").write_text(json.dumps({"recipe": "vit-shapes"}))
-    return folder
-
-
-def test_a_training_of_ones_own_knows_its_classes_by_its_recipe(trained, photo, tmp_path):
-    model = prediction.load(trained)
-    assert list(model.labels.values()) == list(shapes.THINGS) and all(model.things)
+def test_a_training_of_ones_own_knows_its_classes(photo, tmp_path, monkeypatch):
+    """A finished training has its notes; one of an earlier version, without any, gets those of its recipe."""
     scene = shapes.scene(seed=3)
-    np.testing.assert_allclose(model.preprocess(scene.image)[0], scene.image, atol=0.5 / 255)
-    (trained / "metrics.json").write_text(json.dumps({"recipe": "vit-stamps"}))
-    with pytest.raises(ValueError, match="it is not known what its pictures look like"):
-        prediction.load(trained)
+    monkeypatch.setattr(
+        recipes._recipe("swin-shapes"), "run", lambda out, **_: mv.save(mv.load("swin-shapes"), out)
+    )
+    recipes.run("swin-shapes", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["labels"] == list(shapes.THINGS) and config["preprocess"] == {"size": [64, 64]}
+    bare = {name: config[name] for name in ("model", "arguments")}
+    (tmp_path / "metrics.json").write_text(json.dumps({"recipe": "swin-shapes"}))
+    for told in (config, bare):
+        (tmp_path / "config.json").write_text(json.dumps(told))
+        model = prediction.load(tmp_path)
+        assert list(model.labels.values()) == list(shapes.THINGS) and all(model.things)
+        np.testing.assert_allclose(model.preprocess(scene.image)[0], scene.image, atol=0.5 / 255)
+    (tmp_path / "metrics.json").unlink()
+    with pytest.raises(ValueError, match="does not know what its pictures look like: set model.preprocess ="):
+        prediction.load(tmp_path)
 
 
 def test_a_detector_of_ours_draws_boxes(photo):
     model = DETR(
         Backbone(), 6, queries=5, width=16, heads=2, encoder_depth=1, decoder_depth=1, mlp_width=16
     ).eval()
-    own._shapes(model)
+    model.labels, model.preprocess = (
+        getattr(mv.load("detr-shapes"), name) for name in ("labels", "preprocess")
+    )
     image = shapes.scene(seed=1).image
-    lines, figure = prediction.describe(model, model(model.preprocess(image)), image, threshold=0.0)
+    lines, _, _, figure = describe(model, model(model.preprocess(image)), image, threshold=0.0)
     assert lines[0] == "5 objects with a score above 0" and " from (" in lines[1]
     assert lines[1].split()[1] in shapes.THINGS and isinstance(figure, viz.Figure)
 
@@ -378,6 +354,127 @@ def test_a_detector_of_regions_does_not_name_the_background():
     assert own.load_ready("yolo-shapes").labels == dict(enumerate(shapes.THINGS))
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Several photos
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with three scenes, two of one stem and one in a folder of its own, and a file that is no picture."""
+    (tmp_path / "photos" / "sub").mkdir(parents=True)
+    for number, name in enumerate(("a.jpg", "a.png", "sub/b.png")):
+        scene = np.kron(shapes.scene(seed=number).image.transpose(1, 2, 0), np.ones((2, 2, 1)))
+        Image.fromarray(np.rint(scene * 255).astype(np.uint8)).save(tmp_path / "photos" / name)
+    (tmp_path / "photos" / "c.jpg").write_text("no picture")
+    return tmp_path / "photos"
+
+
+def test_a_folder_of_photos_is_drawn_and_tabled_and_a_broken_one_passed_over(photos, tmp_path, capsys):
+    out = tmp_path / "found"
+    assert cli.main(["predict", "detr-shapes", str(photos), "--out", str(out)]) == 1
+    said = capsys.readouterr()
+    assert re.fullmatch(r"c\.jpg +passed over: .*c\.jpg is no picture in JPEG.*\n", said.err)
+    lines = said.out.splitlines()
+    assert [line.split()[0] for line in lines] == ["a.jpg", "a.png", "sub/b.png", "3"]
+    assert lines[-1] == f"3 photos drawn in {out}, 1 passed over; the table is {out / 'predictions.csv'}"
+    files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    assert files == ["a-predicted.png", "a.png-predicted.png", "predictions.csv", "sub/b-predicted.png"]
+    with open(out / "predictions.csv", encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["photo", "class", "score", "x0", "y0", "x1", "y1"]
+    first = [row for row in rows if row["photo"] == "sub/b.png"]
+    scene = shapes.scene(seed=2)
+    true = 128 * mv.vision.box_cxcywh_to_xyxy(scene.boxes)
+    for row in first:  # each is near an object of its class, in pixels of the photo
+        near = true[scene.labels == shapes.THINGS.index(row["class"])]
+        box = np.array([[float(row[name]) for name in ("x0", "y0", "x1", "y1")]])
+        assert mv.vision.box_iou(box, near.astype(float)).max() > 0.5
+    # the pictures in the folder itself: a second time they are not taken for photos
+    prediction.predict("detr-shapes", photos, photos)
+    assert [path.name for path in prediction._listed([photos]).values()] == [
+        "a.jpg",
+        "a.png",
+        "c.jpg",
+        "b.png",
+    ]
+
+
+def test_several_photos_of_a_classifier_have_a_row_each(photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["predict", "vit-digits", "photos/a.jpg", "photos/sub/b.png"]) == 0
+    rows = Path("predictions/predictions.csv").read_text(encoding="utf-8-sig").splitlines()
+    assert rows[0] == "photo,class,score" and [row.split(",")[0] for row in rows[1:]] == ["a.jpg", "b.png"]
+    assert "2 photos drawn in predictions; the table is" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "out", "message"),
+    [
+        (["photos/a.jpg", "photos/nothing.jpg"], "x", "there is no photo photos/nothing.jpg"),
+        (["empty"], "x", "there is no picture in the folder empty"),
+        (["photos"], "x.png", "out must be a folder for 4 photos, got x.png"),
+        (["photos/a.jpg", "a-predicted.png"], ".", "a-predicted.png would overwrite a photo"),
+        (["one/a.jpg", "two/a.jpg", "two/a.png"], "one", None),
+    ],
+)
+def test_nothing_is_written_over_and_mistakes_are_told_before_the_work(
+    given, out, message, photos, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    shutil.copy(photos / "a.jpg", "a-predicted.png")
+    for folder in ("one", "two"):
+        Path(folder).mkdir()
+        for name in ("a.jpg", "a.png"):
+            shutil.copy(photos / name, folder)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    if message is None:
+        found = prediction.predict("vit-digits", given, out)
+        assert len({one.picture for one in found}) == 3
+    else:
+        with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)):
+            prediction.predict("vit-digits", given, out)
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_a_large_photo_is_reduced_and_its_boxes_are_those_of_the_photo(tmp_path, capsys):
+    """Of 3,200 x 4,800 pixels a quarter is read; the corners are nevertheless 50 and 75 times those of the scene."""
+    scene = shapes.scene(seed=5)
+    large = np.kron(
+        np.rint(scene.image.transpose(1, 2, 0) * 255).astype(np.uint8), np.ones((50, 75, 1), np.uint8)
+    )
+    Image.fromarray(large).save(tmp_path / "large.jpg")
+    model = prediction.load("yolo-shapes")
+    output, image, _, size, photo = prediction._answered("yolo-shapes", model, tmp_path / "large.jpg", 0.5)
+    assert image.shape == (3, 800, 1200) and photo == (3200, 4800)
+    best = describe(model, output, image, 0.5, size, photo).rows[0]
+    true = mv.vision.box_cxcywh_to_xyxy(scene.boxes) * [4800, 3200, 4800, 3200]
+    box = np.array([[best["x0"], best["y0"], best["x1"], best["y1"]]], float)
+    near = true[scene.labels == shapes.THINGS.index(best["class"])]
+    assert mv.vision.box_iou(box, near).max() > 0.7
+
+
+def test_a_panoptic_model_of_ones_own_says_how_its_things_are_named(photo, tmp_path, caplog):
+    other = with_classes(mv.load("mask2former-shapes"), labels=["lawn", "dog"])
+    mv.save(other, tmp_path / "run")
+    assert prediction.load(tmp_path / "run").things == [False, False]
+    assert "which of its 2 classes are things" in caplog.text and "--things car person" in caplog.text
+    caplog.clear()
+    other.labels = dict(enumerate(CITYSCAPES[10:12]))
+    other = with_classes(other, labels=CITYSCAPES)
+    mv.save(other, tmp_path / "run")
+    assert sum(prediction.load(tmp_path / "run").things) == 8 and caplog.text == ""
+
+
+def test_a_model_of_ones_own_is_shown_a_photo(photo, tmp_path, capsys):
+    """A published checkpoint gets three classes, is saved, and names them."""
+    model = mv.from_pretrained(PUBLISHED / "resnet", dtype="float32", labels=["cat", "dog", "$1 bill"])
+    mv.save(model, tmp_path / "run", half=True)
+    assert cli.main(["predict", str(tmp_path / "run"), str(photo), "--out", str(tmp_path / "x.png")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split("  ")[1] for line in lines[:3]} == {"cat", "dog", "$1 bill"}
+
+
 def test_without_names_the_models_are_listed(capsys):
     assert cli.main(["predict"]) == 0
     assert "vit-digits" in capsys.readouterr().out
@@ -409,7 +506,7 @@ def test_mistakes_are_one_line(arguments, message, photo, tmp_path, monkeypatch,
 def test_a_backbone_without_a_head_has_no_classes_to_tell(photo):
     model = SimpleNamespace(labels={})
     with pytest.raises(ValueError, match="this checkpoint is a backbone"):
-        prediction.describe(model, mv.Tensor(np.zeros((1, 4))), np.zeros((3, 4, 4)))
+        describe(model, mv.Tensor(np.zeros((1, 4))), np.zeros((3, 4, 4)))
 
 
 @pytest.mark.skipif(not has_torch, reason="needs the parity extra")

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 from minivis.data.pixels import as_bytes, resize_bytes
 from minivis.pretrained import Preprocess
+from minivis.pretrained.preprocess import preprocess_of
 from tests.pretrained.make_preprocess_fixtures import FILE, PHOTOS, ROWS, photo, theirs
 
 STORED = load_file(FILE)
@@ -22,7 +23,7 @@ has_transformers = all(importlib.util.find_spec(name) for name in ("torch", "tra
 @pytest.mark.parametrize("size", PHOTOS)
 @pytest.mark.parametrize("key", ROWS)
 def test_a_photo_is_prepared_as_transformers_did(key, size):
-    got = Preprocess.from_config(ROWS[key])(photo(*size))
+    got = preprocess_of(ROWS[key])(photo(*size))
     assert got.dtype == np.float32
     np.testing.assert_allclose(got[0], STORED[f"{key}|{size[0]}x{size[1]}"], rtol=1e-5, atol=1e-5)
 
@@ -49,7 +50,7 @@ def test_photos_of_random_sizes_are_prepared_as_transformers_does(seed):
     for settings in [*ROWS.values(), *BARE]:
         size = np.random.default_rng(seed).integers(5, 60, 2)
         np.testing.assert_allclose(
-            Preprocess.from_config(settings)(photo(*size))[0], theirs(settings, *size), rtol=1e-5, atol=1e-5
+            preprocess_of(settings)(photo(*size))[0], theirs(settings, *size), rtol=1e-5, atol=1e-5
         )
 
 
@@ -106,7 +107,7 @@ COLOURS = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     ],
 )
 def test_a_size_means_what_it_means_to_that_processor(settings, size, crop):
-    found = Preprocess.from_config({**COLOURS, **settings})
+    found = preprocess_of({**COLOURS, **settings})
     assert (found.new_size(480, 640), found.crop) == (size, crop)
 
 
@@ -117,18 +118,15 @@ def test_null_is_as_good_as_absent():
         "image_processor_type": "DetrImageProcessorFast",
         "size": {"shortest_edge": 800, "longest_edge": 1333},
     }
-    found = Preprocess.from_config({**said, **dict.fromkeys(nulls)})
-    bare = Preprocess.from_config(said)
+    found = preprocess_of({**said, **dict.fromkeys(nulls)})
+    bare = preprocess_of(said)
     assert found == bare
     assert (found.scale, found.mean, found.resample) == (1 / 255, (0.485, 0.456, 0.406), 2)
 
 
 @pytest.mark.parametrize(("name", "number"), [("bicubic", 3), ("bilinear", 2), ("lanczos", 1), (0, 0)])
 def test_a_filter_may_be_named(name, number):
-    assert (
-        Preprocess.from_config({**COLOURS, "size": {"height": 8, "width": 8}, "resample": name}).resample
-        == number
-    )
+    assert preprocess_of({**COLOURS, "size": {"height": 8, "width": 8}, "resample": name}).resample == number
 
 
 @pytest.mark.parametrize(
@@ -163,7 +161,7 @@ def test_settings_that_cannot_be_are_named(settings, message):
     with pytest.raises(
         ValueError, match=f"^from_pretrained: there.json: photos cannot be prepared by it: .*{message}"
     ):
-        Preprocess.from_config({**usual, **settings}, path="there.json")
+        preprocess_of({**usual, **settings}, path="there.json")
 
 
 def test_a_photo_of_extreme_shape_is_refused_before_it_is_resized():

@@ -14,6 +14,7 @@ import pytest
 from minivis.files import Stored
 from minivis.nn import init
 from minivis.pretrained import folder as folders
+from minivis.pretrained import packing
 from minivis.pretrained.family import Part
 from tests.pretrained.make_published_names import FILE
 
@@ -71,6 +72,20 @@ CONFIGS = {
     },
     "hf_deit_base_distilled_patch16_224": {"model_type": "deit", "num_labels": 1000},
     "hf_resnet_50": {"model_type": "resnet", "num_labels": 1000},
+    "hf_rtdetr_r18vd": {
+        "model_type": "rt_detr",
+        "architectures": ["RTDetrForObjectDetection"],
+        "backbone_config": {
+            "model_type": "rt_detr_resnet",
+            "depths": [2, 2, 2, 2],
+            "hidden_sizes": [64, 128, 256, 512],
+            "layer_type": "basic",
+        },
+        "encoder_in_channels": [128, 256, 512],
+        "hidden_expansion": 0.5,
+        "decoder_layers": 3,
+        "num_labels": 80,
+    },
     "hf_sam_vit_base": {"model_type": "sam"},
     "hf_swin_tiny_patch4_window7_224": {**SWIN_T, "num_labels": 1000},
     "hf_swin_base_patch4_window7_224": {**SWIN_B, "num_labels": 1000},
@@ -99,14 +114,16 @@ RECOMPUTED = {
     "hf_mask2former_swin_tiny_coco_panoptic": {*SWIN_BUFFERS, "empty_weight"},
     "fb_mask2former_swin_tiny_coco_panoptic": {*SWIN_BUFFERS, "empty_weight"},
     "hf_maskformer_swin_tiny_ade": {*SWIN_BUFFERS, "empty_weight", "weight", "bias"},
+    "hf_rtdetr_r18vd": {"weight"},  # of the noisy queries
     "hf_sam_vit_base": {"positional_embedding"},
     "hf_swin_base_patch4_window7_224": SWIN_BUFFERS,
     "hf_swin_tiny_patch4_window7_224": SWIN_BUFFERS,
     "ms_swin_tiny_patch4_window7_224": {*SWIN_BUFFERS, "attn_mask"},
     "tv_swin_t": SWIN_BUFFERS,
 }
-# Published parameters that are never used: the norm after the last stage of transformers' Swin
-UNUSED = {"hf_maskformer_swin_tiny_ade": 2 * 768}
+# Published parameters that are never used: the norm after the last stage of transformers' Swin, and the classes of RT-DETR's
+# noisy queries, which exist in training alone
+UNUSED = {"hf_maskformer_swin_tiny_ade": 2 * 768, "hf_rtdetr_r18vd": 81 * 256}
 # Lists that do not say how many parameters there are -> the same model in the hub's words
 TWINS = {
     "fb_detr_resnet_50": "hf_detr_resnet_50_no_timm",
@@ -137,9 +154,9 @@ def test_names_and_shapes_map_one_to_one(name):
     model, family, stored = opened(name)
     wanted = folders._dialect(model, family, stored)
     folders._check(Path(name), model, family, wanted, stored)  # nothing missing, nothing surplus, every shape
-    left = [n for n in stored if n not in folders._published(wanted)]
+    left = [n for n in stored if n not in packing.published_names(wanted)]
     assert {n.split(".")[-1] for n in left} == RECOMPUTED.get(name, set())
-    used = Counter(part for source in wanted.values() for part in folders._sources(source))
+    used = Counter(part for source in wanted.values() for part in packing.sources(source))
     counts = {source.name: source.count for source in wanted.values() if isinstance(source, Part)}
     assert used == {n: counts.get(n, 1) for n in used}
     blocks = {source for source in wanted.values() if isinstance(source, Part)}

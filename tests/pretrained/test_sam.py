@@ -15,7 +15,8 @@ from safetensors.numpy import load_file, save_file
 import minivis as mv
 from minivis import cli, models
 from minivis.nn import init
-from minivis.pretrained import Preprocess, sam
+from minivis.pretrained import sam
+from minivis.pretrained.preprocess import preprocess_of
 from minivis.vision import masks_in_photo, points_in_picture
 from tests.parity.torch_published import FOLDER
 
@@ -139,11 +140,9 @@ def test_a_file_that_lacks_a_weight_names_it(tmp_path):
 
 
 def test_photos_are_padded_to_the_one_size_that_the_encoder_takes():
-    prepare = Preprocess.from_config(sam.FAMILY.preprocessor)
+    prepare = preprocess_of(sam.FAMILY.preprocessor)
     assert prepare.new_size(480, 640) == (768, 1024) and prepare.new_size(2000, 999) == (1024, 511)
-    small = Preprocess.from_config(
-        {"image_processor_type": "SamImageProcessor", "size": {"longest_edge": 16}}
-    )
+    small = preprocess_of({"image_processor_type": "SamImageProcessor", "size": {"longest_edge": 16}})
     batch = small(np.ones((3, 10, 20), np.float32))
     assert batch.shape == (1, 3, 16, 16)
     # zeros are added after the colours are normalised

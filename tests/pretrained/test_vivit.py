@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from minivis.nn import init
-from minivis.pretrained import Preprocess, vivit
+from minivis.pretrained import vivit
+from minivis.pretrained.preprocess import preprocess_of
 
 SMALL = {
     "hidden_size": 8,
@@ -49,7 +50,7 @@ def test_settings_that_are_not_possible_are_refused(config, said):
 
 
 def test_frames_become_minus_one_to_one_without_a_file():
-    prepare = Preprocess.from_config(vivit.FAMILY.preprocessor)
+    prepare = preprocess_of(vivit.FAMILY.preprocessor)
     frame = np.zeros((300, 400, 3), np.uint8)
     frame[:, 200:] = 255
     found = prepare(frame)
@@ -61,6 +62,6 @@ def test_what_a_file_says_is_done():
     """transformers subtracts 1 and then normalises, if the file says both."""
     file = {"image_processor_type": "VivitImageProcessor", "size": {"shortest_edge": 256}}
     white = np.full((256, 256, 3), 255, np.uint8)
-    assert Preprocess.from_config(file)(white).max() == pytest.approx((1 - 0.5) / 0.5)
+    assert preprocess_of(file)(white).max() == pytest.approx((1 - 0.5) / 0.5)
     plain = {**file, "offset": False, "rescale_factor": 1 / 255, "do_normalize": False}
-    assert Preprocess.from_config(plain)(white).max() == pytest.approx(1)
+    assert preprocess_of(plain)(white).max() == pytest.approx(1)

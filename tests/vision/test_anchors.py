@@ -18,6 +18,7 @@ from minivis.vision import (
     level_of,
     match_anchors,
     original_anchor_boxes,
+    rt_detr_anchors,
 )
 
 PROPOSAL, BOX = np.array([0.0, 0, 10, 20]), np.array([5.0, 5, 15, 45])
@@ -126,3 +127,26 @@ def test_the_levels_of_a_pyramid():
     assert level_of(boxes.astype(np.float32)).tolist() == [4, 3, 2, 5, 2]
     assert level_of(boxes, 3, 4).tolist() == [4, 3, 3, 4, 3]
     assert vision.anchors.BACKGROUND == -2 and vision.anchors.IGNORED == -1
+
+
+def test_the_anchors_of_rt_detr_by_hand():
+    anchors, valid = rt_detr_anchors([(2, 4), (1, 2)], size=0.1)
+    fine = [(x, y, 0.1, 0.1) for y in (0.25, 0.75) for x in (0.125, 0.375, 0.625, 0.875)]
+    coarse = [(x, 0.5, 0.2, 0.2) for x in (0.25, 0.75)]
+    np.testing.assert_allclose(anchors, fine + coarse, rtol=1e-6)
+    assert valid.all() and anchors.dtype == np.float32
+    assert rt_detr_anchors([(2, 2)], dtype=np.float64)[0].dtype == np.float64
+
+
+def test_an_anchor_of_rt_detr_near_the_border_or_too_large_is_not_valid():
+    anchors, valid = rt_detr_anchors([(1, 60)])  # the first and the last centre are 1 / 120 from the border
+    assert valid.tolist() == [False] + [True] * 58 + [False]
+    assert rt_detr_anchors([(1, 60)], margin=0.005)[1].all()
+    sides = [rt_detr_anchors([(1, 1)] * level)[1][-1] for level in range(1, 7)]
+    assert sides == [True] * 5 + [False]  # 0.05 * 2^5 = 1.6
+
+
+@pytest.mark.parametrize("shapes, size", [([], 0.05), ([(0, 3)], 0.05), ([(1, 2, 3)], 0.05), ([(2, 2)], 0)])
+def test_maps_without_anchors_are_refused(shapes, size):
+    with pytest.raises(ValueError, match="rt_detr_anchors: every map needs a height and a width"):
+        rt_detr_anchors(shapes, size)

@@ -117,9 +117,9 @@ class Wide(nn.Module):
         ]
 
 
-def published(name):
+def published(name, **options):
     with nn.init.skip_init():
-        return getattr(mv.models, name)()
+        return getattr(mv.models, name)(**options)
 
 
 SYMBOLS = (np.zeros((1, 8), int), np.zeros((1, 6), int))
@@ -136,6 +136,7 @@ MODELS = {
     "ResNet-50": (lambda: published("resnet50"), (1, 3, 32, 32)),
     "DeiT": (lambda: published("deit_ti16"), (1, 3, 224, 224)),
     "Mask2Former with Swin-T": (lambda: published("mask2former_swin_t"), (1, 3, 64, 64)),
+    "RT-DETR": (lambda: published("rtdetr_r18vd", queries=20), (1, 3, 64, 64)),
     "Transformer": (
         lambda: nn.Transformer(16, 2, 6, 6, 32, source_vocabulary=12, target_vocabulary=12),
         SYMBOLS,
@@ -256,6 +257,20 @@ def test_the_heads_of_detr_stand_side_by_side_and_its_queries_enter_the_decoder(
         "backbone": ("backbone", "ResNet", shown.frames["backbone"][2]),
         "transformer": ("transformer", "DETRTransformer", shown.frames["transformer"][2]),
     }
+
+
+def test_the_maps_of_rt_detr_go_down_and_up_again():
+    shown = drawn("RT-DETR")
+    found = arrows(shown)
+    assert ("lateral.0", "concat") in found and ("downsample.1", "concat") in found
+    ends = [end for start, end in found if start == "lateral.0"]
+    assert ends == ["concat", "concat"]  # of the next finer map, and of the same map on the way back
+    assert ("decoder_proj", "layers") in found and ("pixel_norm", "pixel_class_head") in found
+    # the first boxes and the choice of pixels pass no gradient
+    assert not [end for start, end in found if start in ("pixel_box_head", "pixel_class_head")]
+    told = "What a box without an arrow out has found is used further down, without a gradient."
+    assert told in viz.architecture(*(f() if callable(f) else f for f in MODELS["RT-DETR"])).caption
+    assert told not in viz.architecture(mv.load("detr-shapes"), (1, 3, 64, 64)).caption
 
 
 def test_the_branches_of_mask2former_meet_in_the_mask():
