@@ -4,6 +4,7 @@ Each command imports its module only when it runs, so `minivis --help` stays qui
 """
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
@@ -99,17 +100,59 @@ def _add_check(command):
 
 def _add_train(command):
     train = command(
-        "train", "train a small model and report how well it does", _train, "Without NAME: list the names."
+        "train",
+        "train a small model and report how well it does, or a model on your own pictures (--data)",
+        _train,
+        "Without NAME and --data: list the names.",
     )
     train.add_argument("name", nargs="?", metavar="NAME", help="what to train, such as vit-digits")
-    train.add_argument("--out", type=_folder, metavar="DIR", help="where the results go (default: runs/NAME)")
     train.add_argument(
-        "--seed", type=_at_least(0), default=0, metavar="N", help="same seed, same result (default: 0)"
+        "--out", type=_folder, metavar="DIR", help="where the results go (default: runs/ and NAME or FOLDER)"
     )
+    train.add_argument("--seed", type=_at_least(0), metavar="N", help="same seed, same result (default: 0)")
     train.add_argument(
-        "--steps", type=_at_least(1), metavar="N", help="optimiser steps (default: the recipe's)"
+        "--steps", type=_at_least(1), metavar="N", help="optimiser steps of NAME (default: the recipe's)"
     )
     train.add_argument("--resume", action="store_true", help="continue from the last checkpoint in DIR")
+    _add_own(train.add_argument_group("your own pictures"))
+
+
+def _add_own(own):
+    """The arguments of `minivis train --data`."""
+    own.add_argument(
+        "--data",
+        metavar="FOLDER",
+        help="CLASS/1.jpg ..., images/ and annotations.json, or images/ and masks/",
+    )
+    own.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="cnn, vit, resnet, swin (classes); detr, faster-rcnn (boxes); unet, segmenter (masks)",
+    )
+    own.add_argument(
+        "--from",
+        dest="source",
+        metavar="CHECKPOINT",
+        help="begin with its weights: a name such as detr-shapes, a folder, or scratch for random ones",
+    )
+    for option, least, does in [
+        ("epochs", 1, "how often each picture is seen; with --resume, train on to so many"),
+        ("size", 16, "pixels of the sides of a picture, a multiple of 16"),
+        ("batch", 1, "pictures of an update"),
+        ("patience", 1, "stop when so many measurements in a row were no better"),
+    ]:
+        own.add_argument(f"--{option}", type=_at_least(least), metavar="N", help=does)
+    own.add_argument(
+        "--no-flip",
+        dest="flip",
+        action="store_const",
+        const=False,
+        help="never mirror pictures in training: for letters, left and right hands ...",
+    )
+    own.add_argument("--lr", type=_positive, metavar="X", help="learning rate")
+    own.add_argument(
+        "--share", type=_positive, metavar="X", help="part of the pictures kept for measuring (default: 0.2)"
+    )
 
 
 def _add_measure(command):
@@ -265,6 +308,16 @@ def _at_least(least):
     return number
 
 
+def _positive(text):
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
+
+
 def _doctor(options):
     from minivis import doctor
 
@@ -282,12 +335,26 @@ def _check(options):
     return check_file(options.name, options.target)
 
 
+OWN = ("data", "model", "source", "epochs", "size", "batch", "lr", "patience", "share", "flip")
+
+
 def _train(options):
     from minivis import recipes
 
+    own = {name: getattr(options, name) for name in OWN}
+    if options.name is None and (options.data or options.resume):
+        from minivis import tasks
+
+        if options.steps:
+            raise ValueError("train: --steps is for the recipes; with --data, say --epochs")
+        tasks.train(**own, out=options.out, seed=options.seed, resume=options.resume)
+        return 0
+    if wrong := [name for name, value in own.items() if value is not None]:
+        word = {"source": "from", "flip": "no-flip"}.get(wrong[0], wrong[0])
+        raise ValueError(f"train: --{word} is for your own pictures: say --data FOLDER, and no NAME")
     if options.name is None:
         return _list("There are these recipes:", recipes.names())
-    recipes.run(options.name, options.out, options.seed, options.steps, options.resume)
+    recipes.run(options.name, options.out, options.seed or 0, options.steps, options.resume)
     return 0
 
 

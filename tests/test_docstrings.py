@@ -13,7 +13,7 @@ import pytest
 MODULES = (
     "ops nn nn.init optim data data.cifar data.coco data.color data.digits data.examples data.folders data.geometry "
     "data.images data.label_maps data.loader data.mnist data.multi_crop data.paired data.photos data.shapes data.subsets data.transforms vision models "
-    "pretrained recipes recipes.ablations recipes.collapse recipes.depth recipes.detection_road train storage "
+    "pretrained recipes recipes.ablations recipes.collapse recipes.depth recipes.detection_road tasks train storage "
     "metrics data.byte_pairs "
     "gradcheck analysis laws viz losses"
 ).split()

@@ -27,7 +27,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 ORDER = [
     "openblas", "foreign_words", "switches", "interrupts", "listed", "pairs", "randomness", "ways", "backend", "dtypes", "broadcasting", "complaints", "debugging", "autograd", "precision", "averaging", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "fast", "losses", "models", "files", "locking", "data", "model_notes", "storage",
-    "monitoring", "metrics", "laws", "viz", "progress", "turns", "steps", "run_state", "rate_range", "train", "pretrained", "recipes", "classroom", "doctor", "cli", "__main__",
+    "monitoring", "metrics", "laws", "viz", "progress", "turns", "steps", "run_state", "rate_range", "train", "pretrained", "recipes", "tasks", "classroom", "doctor", "cli", "__main__",
 ]  # fmt: skip
 SHARED_BY_MODELS = {"common", "leaky", "local_resnet", "mask_classification"}
 BESIDE = {"data", "metrics", "laws", "viz"}  # they stand beside the models: these alone may import them
@@ -39,6 +39,7 @@ MAY_IMPORT_BESIDE = BESIDE | {
     "train",
     "pretrained",
     "recipes",
+    "tasks",
     "classroom",
     "cli",
 }

@@ -70,6 +70,7 @@ PARTS = {
     "recipes.vivit_films": "Films from an image model",
     "recipes.vivit_variants": "Four variants of ViViT on the same films",
     "recipes.yolo_heads": "What the head of YOLO does",
+    "tasks": "Your own pictures",
     "autograd": "For those who write an op",
     "ways": "Faster ways to the same",
     "gradcheck": "Checking a gradient",

@@ -10,7 +10,7 @@ from minivis import storage
 from minivis.files import as_path
 from minivis.recipes import _notes
 
-__all__ = ["measure", "names", "run"]
+__all__ = ["measure", "names", "one_thread", "run"]
 
 RECIPES = (
     "clip-shapes",
@@ -88,7 +88,7 @@ def run(name, out=None, seed=0, steps=None, resume=False):
     recipe = _recipe(name)
     options = {} if steps is None else {"steps": steps}
     out = as_path(out or f"runs/{name}")
-    with _one_thread():
+    with one_thread():
         metrics = recipe.run(out, seed=seed, resume=resume, **options)
     _notes.add_notes(name, out)
     return metrics
@@ -129,7 +129,7 @@ def measure(name, count=500, seed=None):
         raise ValueError(f"recipes: count must be a whole number of at least 1, got {count!r}")
     if seed is not None and (not hasattr(seed, "__index__") or seed < 0):
         raise ValueError(f"recipes: seed must be None or a whole number of at least 0, got {seed!r}")
-    with _one_thread():
+    with one_thread():
         found = recipe.measure(storage.load(name), count, seed)
     return {figure: float(value) for figure, value in found.items()}
 
@@ -140,7 +140,7 @@ def _recipe(name):
     return importlib.import_module(f"minivis.recipes.{name.replace('-', '_')}")
 
 
-def _one_thread():
+def one_thread():
     """Limit BLAS to one thread: more do not help such small products, and the order of sums would depend on their number."""
     try:
         from threadpoolctl import threadpool_limits

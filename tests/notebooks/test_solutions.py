@@ -13,6 +13,8 @@ from hypothesis import Phase, given, settings
 from minivis.laws.judging.registry import family_of
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+# what stands after them is no chapter but a page to follow
+CHAPTERS = sorted(path for path in NOTEBOOKS.glob("[0-9][0-9]_*.ipynb") if int(path.name[:2]) < 25)
 CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -144,8 +146,8 @@ def test_what_is_judged_is_announced(path):
             assert re.search(r"pair|\(height, width\)", text), f"{name}: the text does not speak of pairs"
 
 
-@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")), ids=lambda path: path.stem)
-def test_every_notebook_has_three_to_six_exercises(path):
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_every_chapter_has_three_to_six_exercises(path):
     exercises, _ = read_exercises(json.loads(path.read_text(encoding="utf-8"))["cells"])
     assert 3 <= len(exercises) <= 6
 

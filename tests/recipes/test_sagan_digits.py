@@ -36,7 +36,7 @@ def test_two_seeds_train_and_say_what_they_reach(tmp_path, capsys, few, monkeypa
         assert np.mean(history["discriminator_loss"][-3:]) < 0.8 * history["discriminator_loss"][0]
         model = mv.load(out)
         weights.append(model.state_dict())
-        with recipes._one_thread():  # as in the training: the order of sums depends on the number of threads
+        with recipes.one_thread():  # as in the training: the order of sums depends on the number of threads
             again = sagan_digits.measure(model, 20)
         assert {name: metrics[name] for name in again} == again
     assert not np.array_equal(

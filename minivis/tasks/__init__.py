@@ -1,0 +1,9 @@
+"""Training on one's own pictures: recognise what a folder holds, train a model on it, report how well it does.
+
+Not here: the trainings of the small models that come with minivis (recipes/).
+"""
+
+from minivis.tasks.layouts import Task, recognise
+from minivis.tasks.training import train
+
+__all__ = ["Task", "recognise", "train"]

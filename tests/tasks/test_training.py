@@ -1,0 +1,179 @@
+"""Each kind of data from the folder to the report: what is written, what is measured, and that a resume is exact.
+
+Not here: how good the models get, which takes minutes.
+"""
+
+import json
+
+import pytest
+
+import minivis as mv
+from minivis import tasks
+from minivis.autograd import no_grad
+from minivis.cli import main
+from minivis.pretrained.prediction import predict
+from minivis.tasks import recognise
+
+KINDS = {
+    "classes": ("cnn", "accuracy", 3),
+    "boxes": ("detr", "AP50", 1),
+    "masks": ("unet", "mIoU", 1),
+}
+SMALL = {"size": 16, "batch": 8, "source": "scratch"}
+
+
+@pytest.fixture(scope="session")
+def trained(data, tmp_path_factory):
+    """A training of two epochs for each kind, by kind: its folder and its result."""
+    made = {}
+    for kind, (model, *_) in KINDS.items():
+        out = tmp_path_factory.mktemp("out") / kind
+        made[kind] = out, tasks.train(data[kind], model, out, epochs=2, **SMALL)
+    return made
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_everything_is_written(data, trained, kind):
+    out, metrics = trained[kind]
+    _, metric, n = KINDS[kind]
+    written = {path.name for path in out.iterdir()}
+    assert written >= {
+        "model.safetensors",
+        "config.json",
+        "split.json",
+        "task.json",
+        "history.json",
+        "history.csv",
+    }
+    assert json.loads((out / "split.json").read_text()) == recognise(data[kind]).paths
+    assert json.loads((out / "metrics.json").read_text()) == metrics
+    assert (metrics["metric"], metrics["n"]) == (
+        metric,
+        max(n, round(0.2 * (15 if kind == "classes" else 8))),
+    )
+    history = json.loads((out / "history.json").read_text())
+    assert metrics["value"] == max(history[metric])  # the best weights are those that are kept
+    page = (out / "report.html").read_text()
+    assert f"{metrics['value']:.3f}" in page and page.count("data:image/png;base64,") >= 2
+
+
+def test_the_accuracy_is_that_of_the_saved_model(data, trained):
+    out, metrics = trained["classes"]
+    model = mv.load(out)
+    names = recognise(data["classes"]).names
+    paths = json.loads((out / "split.json").read_text())["validation"]
+    right = 0
+    for path in paths:
+        with no_grad():
+            found = int(model(model.preprocess(data["classes"] / path)).numpy().argmax())
+        right += model.labels[found] == path.split("/")[0]
+    assert metrics["accuracy"] == pytest.approx(right / len(paths))
+    assert tuple(model.labels.values()) == names
+    frequent = metrics["baseline"]
+    assert frequent == {"always beach": pytest.approx(1 / 3)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_model_can_be_shown_a_photo(data, trained, tmp_path, capsys, kind):
+    photo = next((data["masks"] / "images").iterdir())
+    predict(trained[kind][0], photo, tmp_path / "found.png")
+    assert (tmp_path / "found.png").is_file()
+    assert capsys.readouterr().out
+
+
+def test_resume_is_exact_and_trains_on(data, trained, tmp_path):
+    out, _ = trained["classes"]
+    again = tasks.train(data["classes"], "cnn", tmp_path / "again", epochs=2, **SMALL)
+    first, second = (
+        folder.joinpath("model.safetensors").read_bytes() for folder in (out, tmp_path / "again")
+    )
+    assert first == second and again["steps"] == 4  # 12 pictures, 8 in a batch
+    longer = tasks.train(out=tmp_path / "again", epochs=3, resume=True)
+    assert longer["steps"] == 6
+    assert json.loads((tmp_path / "again" / "task.json").read_text())["epochs"] == 3
+    once_more = tasks.train(out=tmp_path / "again", resume=True)
+    assert once_more["value"] == longer["value"] and once_more["steps"] == 6
+    with pytest.raises(ValueError, match=r"was begun with size 16, not 32: only epochs and patience"):
+        tasks.train(out=tmp_path / "again", size=32, resume=True)
+    assert json.loads((tmp_path / "again" / "task.json").read_text())["size"] == 16
+
+
+def test_ctrl_c_leaves_a_model_a_report_and_the_way_on(data, tmp_path, monkeypatch, capsys):
+    from minivis.tasks.classes import Classes
+
+    measure = Classes.measure
+    calls = []
+
+    def stop(self, model, batches):
+        calls.append(1)
+        if len(calls) == 1:
+            import signal
+
+            signal.raise_signal(signal.SIGINT)
+        return measure(self, model, batches)
+
+    monkeypatch.setattr(Classes, "measure", stop)
+    with pytest.raises(KeyboardInterrupt):
+        tasks.train(data["classes"], "cnn", tmp_path / "out", epochs=3, **SMALL)
+    assert "stopped before its end" in (tmp_path / "out" / "report.html").read_text()
+    assert "minivis train --resume" in capsys.readouterr().out
+    assert tasks.train(out=tmp_path / "out", resume=True)["steps"] == 6
+
+
+def test_the_command_does_the_same(data, trained, tmp_path, capsys):
+    words = f"train --data {data['masks']} --model unet --out {tmp_path / 'out'} --epochs 2 --size 16 --batch 8 --from scratch"
+    assert main(words.split()) == 0
+    printed = capsys.readouterr().out
+    assert "6 to train on, 2 to measure on" in printed and "begins    with random weights" in printed
+    first, second = (
+        out.joinpath("model.safetensors").read_bytes() for out in (trained["masks"][0], tmp_path / "out")
+    )
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({}, ValueError, "by --out DIR"),
+        ({"out": "x"}, ValueError, "by --data FOLDER"),
+        (
+            {"data": "classes", "model": "detr"},
+            ValueError,
+            "detr answers with boxes, and these data have a class for each",
+        ),
+        ({"data": "boxes", "model": "resnet50"}, ValueError, "resnet50 is none of the models"),
+        ({"data": "classes", "source": "detr-shapes"}, ValueError, "detr-shapes is a DETR, and cnn or vit"),
+        (
+            {"data": "masks", "source": "segmenter-shapes", "model": "unet"},
+            ValueError,
+            "is a Segmenter, and unet is",
+        ),
+        ({"data": "classes", "source": "vit-digits"}, ValueError, "does not read photos in colour"),
+        ({"data": "classes", "size": 20}, ValueError, "size must be a multiple of 16"),
+        ({"out": "nothing", "resume": True}, FileNotFoundError, "holds no training of one's own data"),
+    ],
+)
+def test_what_does_not_go_together(data, tmp_path, options, error, says):
+    options = {**options, "data": data.get(options.get("data"))}
+    out = options.pop("out", None if len(options) < 2 and not options["data"] else "out")
+    with pytest.raises(error, match=says):
+        tasks.train(**options, out=None if out is None else tmp_path / out)
+
+
+def test_an_earlier_training_is_not_overwritten(data, trained):
+    before = (trained["classes"][0] / "model.safetensors").read_bytes()
+    with pytest.raises(FileExistsError, match="holds an earlier training"):
+        tasks.train(data["classes"], out=trained["classes"][0])
+    assert (trained["classes"][0] / "model.safetensors").read_bytes() == before
+
+
+def test_words_of_the_command_that_do_not_go_together(capsys, tmp_path):
+    assert main(["train", "vit-digits", "--data", str(tmp_path)]) == 2
+    assert "--data is for your own pictures" in capsys.readouterr().err
+    assert main(["train", "vit-digits", "--from", "x"]) == 2
+    assert "--from is for your own pictures" in capsys.readouterr().err
+    assert main(["train", "--data", str(tmp_path), "--steps", "3"]) == 2
+    assert "say --epochs" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["train", "--data", str(tmp_path), "--lr", "0"])
+    assert "is not a number above 0" in capsys.readouterr().err
