@@ -22,7 +22,7 @@ from minivis.pretrained.folder import CONFIG, from_pretrained, read_json
 from minivis.pretrained.own import load_ready
 from minivis.vision import automatic_masks
 
-__all__ = ["Prediction", "predict"]
+__all__ = ["Prediction", "predict", "worth_reading"]
 
 # what cannot be drawn on one photo, and where to look instead
 OTHERWISE = {
@@ -166,20 +166,35 @@ def _predict_many(source, photos, out, threshold, things):
 def _answered(source, model, photo, threshold):
     """Read a photo and run the model on it: the arguments of `describe` after the model."""
     height, width = image_size(photo)
-    image = read_image(photo, shortest=_shortest(model, height, width))
+    image = read_image(photo, shortest=worth_reading(model, height, width, DRAWN))
     batch = model.preprocess(image)
     output = run_model(source, model, batch, image.shape[1:], threshold)
     return output, image, threshold, batch.shape[2:], (height, width)
 
 
-def _shortest(model, height, width):
-    """How many pixels of the shorter side are worth reading: twice what the model resizes the photo to, and enough to draw."""
+def worth_reading(model, height, width, least=1):
+    """How many pixels of the shorter side of a photo are worth reading: twice what the model resizes it to, and `least`.
+
+    Parameters
+    ----------
+    model : Module
+        With ``preprocess``.
+    height, width : int
+        Of the photo.
+    least : int, default 1
+        What else needs so many.
+
+    Returns
+    -------
+    int or None
+        None for all of them.
+    """
     if not hasattr(model.preprocess, "new_size"):
         return None
     needed = min(model.preprocess.new_size(height, width))
     if getattr(model, "min_size", None):  # a detector with regions resizes photos itself
         needed = model.min_size
-    return max(2 * needed, DRAWN)
+    return max(2 * needed, least)
 
 
 def _listed(given):
