@@ -36,6 +36,7 @@ _LAZY = {
     ),
     "from_pretrained": "minivis.pretrained",
     "save": "minivis.storage",
+    "export": "minivis.pretrained.export",
     "load": "minivis.storage",
     "summary": "minivis.nn.layer_table",
 }

@@ -7,7 +7,16 @@ import re
 
 from minivis.models.clip import CLIP, CLIPImageEncoder, CLIPTextEncoder
 from minivis.models.clip_resnet import CLIPResNet
-from minivis.pretrained.family import Part, PublishedFamily, Transposed, activation_of, names_of, translate
+from minivis.pretrained.family import (
+    Part,
+    PublishedFamily,
+    Transposed,
+    activation_of,
+    hub_activation,
+    names_of,
+    sides,
+    translate,
+)
 from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY"]
@@ -144,6 +153,51 @@ def _sizes(settings, width, inside, depth, heads):
     }
 
 
+def describe(model):
+    """The config.json of a CLIP with a ViT."""
+    if type(model.image_encoder) is not CLIPImageEncoder:
+        raise ValueError(
+            f"the image encoder must be a CLIPImageEncoder, not a {type(model.image_encoder).__name__}"
+        )
+    image, text = model.image_encoder.config, model.text_encoder.config
+    end = LEGACY_END if text["end_id"] is None else text["end_id"]
+    return {
+        "architectures": ["CLIPModel"],
+        "model_type": "clip",
+        "projection_dim": model.config["width"],
+        "vision_config": {
+            "model_type": "clip_vision_model",
+            "image_size": sides(image["image_size"]),
+            "patch_size": sides(image["patch_size"]),
+            "num_channels": image["channels"],
+            "projection_dim": model.config["width"],
+            **_described(image),
+        },
+        "text_config": {
+            "model_type": "clip_text_model",
+            "vocab_size": text["vocabulary"],
+            "max_position_embeddings": text["length"],
+            "eos_token_id": end,
+            "bos_token_id": None,
+            "pad_token_id": None,
+            "projection_dim": model.config["width"],
+            **_described(text),
+        },
+    }
+
+
+def _described(given):
+    """The sizes of an encoder's blocks: the inverse of `_sizes`."""
+    return {
+        "hidden_size": given["width"],
+        "num_hidden_layers": given["depth"],
+        "num_attention_heads": given["heads"],
+        "intermediate_size": round(given["width"] * given["mlp_ratio"]),
+        "hidden_act": hub_activation(given["activation"]),
+        "layer_norm_eps": given["eps"],
+    }
+
+
 def names(model, dialect):
     """The names of a CLIP's weights in a dialect. The hub has no CLIP with a ResNet, so those have the authors' names."""
     if dialect == "hf" and model.image_projection is not None:
@@ -234,4 +288,6 @@ FAMILY = PublishedFamily(
         "image_mean": [0.48145466, 0.4578275, 0.40821073],
         "image_std": [0.26862954, 0.26130258, 0.27577711],
     },
+    of=lambda model: type(model) is CLIP,
+    describe=describe,
 )

@@ -3,6 +3,7 @@
 Not here: the model (models/vit.py), the plain DeiTs, which are published as ViT (vit.py).
 """
 
+from minivis.models.vit import ViT
 from minivis.pretrained import vit
 from minivis.pretrained.family import PublishedFamily
 from minivis.pretrained.settings import Settings
@@ -16,6 +17,13 @@ def build(config):
     """Make the DeiT that a config.json describes."""
     one_head = PLAIN in Settings("deit", config).architectures()
     return vit.build(config, distilled="token" if one_head else True)
+
+
+def describe(model):
+    """The config.json of a DeiT."""
+    teacher = "WithTeacher" if model.head_dist else ""
+    described = vit.describe(model, "DeiT")
+    return {**described, "model_type": "deit", "architectures": [described["architectures"][0] + teacher]}
 
 
 def names(model, dialect):
@@ -43,4 +51,6 @@ FAMILY = PublishedFamily(
         "image_mean": [0.485, 0.456, 0.406],
         "image_std": [0.229, 0.224, 0.225],
     },
+    of=lambda model: type(model) is ViT and model.backbone is None and model.dist_token is not None,
+    describe=describe,
 )

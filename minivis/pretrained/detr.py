@@ -6,6 +6,7 @@ Not here: the model (models/detr.py), the names of the backbone's weights (resne
 import logging
 
 from minivis.models.detr import DETR
+from minivis.models.resnet import ResNet
 from minivis.pretrained import resnet
 from minivis.pretrained.family import Part, PublishedFamily, labels_of, names_of, translate
 from minivis.pretrained.settings import Settings
@@ -83,6 +84,37 @@ def _shared(settings, key, default):
             f"detr: encoder_{key} and decoder_{key} must be equal, found {ours[0]} and {ours[1]}"
         )
     return ours[0]
+
+
+def describe(model):
+    """The config.json of a DETR with a backbone of transformers."""
+    given = model.config
+    stages = len(model.backbone.stages)
+    if type(model.backbone) is not ResNet:
+        raise ValueError(f"the backbone must be a ResNet, not a {type(model.backbone).__name__}")
+    if model.mask_head and stages != 4:
+        raise ValueError(f"a DETR with masks must have a backbone of 4 stages, not {stages}")
+    return {
+        "architectures": ["DetrForSegmentation" if model.mask_head else "DetrForObjectDetection"],
+        "model_type": "detr",
+        "use_timm_backbone": False,
+        "use_pretrained_backbone": False,
+        "backbone": None,
+        "backbone_config": {
+            **resnet.described_body(model.backbone),
+            "out_features": [f"stage{i + 1}" for i in range(stages)],
+        },
+        "num_channels": model.backbone.config["channels"],
+        "num_queries": given["queries"],
+        "d_model": given["width"],
+        "encoder_layers": given["encoder_depth"],
+        "decoder_layers": given["decoder_depth"],
+        **{f"{part}_attention_heads": given["heads"] for part in LAYERS},
+        **{f"{part}_ffn_dim": given["mlp_width"] for part in LAYERS},
+        "activation_function": "relu",
+        "position_embedding_type": "sine",
+        "dropout": given["dropout"],
+    }
 
 
 def names(model, dialect):
@@ -238,4 +270,6 @@ FAMILY = PublishedFamily(
         "image_mean": [0.485, 0.456, 0.406],
         "image_std": [0.229, 0.224, 0.225],
     },
+    of=lambda model: type(model) is DETR,
+    describe=describe,
 )

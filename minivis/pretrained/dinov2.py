@@ -11,7 +11,16 @@ import math
 import re
 
 from minivis.models.dinov2 import DINOv2
-from minivis.pretrained.family import Part, PublishedFamily, activation_of, labels_of, names_of, translate
+from minivis.pretrained.family import (
+    Part,
+    PublishedFamily,
+    activation_of,
+    hub_activation,
+    labels_of,
+    names_of,
+    sides,
+    translate,
+)
 from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY"]
@@ -83,6 +92,41 @@ def build(config):
         interpolate_offset=settings.share("interpolate_offset", 0.0),
         antialias=settings.flag("interpolate_antialias", with_registers),
     )
+
+
+def describe(model):
+    """The config.json of a DINOv2."""
+    given = model.config
+    kind = "Dinov2WithRegisters" if given["registers"] else "Dinov2"
+    extra = (
+        {"num_register_tokens": given["registers"]}
+        if given["registers"]
+        else {"use_mask_token": given["mask_token"]}
+    )
+    if model.interpolate_offset:
+        extra["interpolate_offset"] = model.interpolate_offset
+    if model.antialias != bool(given["registers"]):
+        extra["interpolate_antialias"] = model.antialias
+    return {
+        "architectures": [f"{kind}ForImageClassification" if model.head else f"{kind}Model"],
+        "model_type": "dinov2_with_registers" if given["registers"] else "dinov2",
+        "image_size": sides(given["image_size"]),
+        "patch_size": sides(given["patch_size"]),
+        "num_channels": given["channels"],
+        "hidden_size": given["width"],
+        "num_hidden_layers": given["depth"],
+        "num_attention_heads": given["heads"],
+        "mlp_ratio": given["mlp_ratio"],
+        "use_swiglu_ffn": given["gated"],
+        "hidden_act": hub_activation(given["activation"]),
+        "hidden_dropout_prob": given["dropout"],
+        "attention_probs_dropout_prob": given["attention_dropout"],
+        "drop_path_rate": given["drop_path"],
+        "layerscale_value": given["layer_scale"],
+        "layer_norm_eps": given["eps"],
+        "qkv_bias": True,
+        **extra,
+    }
 
 
 def names(model, dialect):
@@ -181,4 +225,6 @@ FAMILY = PublishedFamily(
         "image_mean": [0.485, 0.456, 0.406],
         "image_std": [0.229, 0.224, 0.225],
     },
+    of=lambda model: type(model) is DINOv2,
+    describe=describe,
 )

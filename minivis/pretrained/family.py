@@ -1,4 +1,4 @@
-"""The description of a family of published models: how to build a model, and the published names of its weights.
+"""The description of a family of published models: how to build a model, its config.json, and the names of its weights.
 
 Not here: reading files (folder.py), preparing images (preprocess.py), the families themselves (vit.py, detr.py, ...).
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from minivis.listed import told
+from minivis.pairs import pair
 from minivis.pretrained.settings import Settings
 
 __all__ = [
@@ -17,8 +18,10 @@ __all__ = [
     "Stack",
     "Transposed",
     "activation_of",
+    "hub_activation",
     "labels_of",
     "names_of",
+    "sides",
     "translate",
 ]
 
@@ -63,6 +66,14 @@ class Transposed(NamedTuple):
     name: str
 
 
+def _never(model):
+    return False
+
+
+def _nothing(model):
+    return {}
+
+
 @dataclass(frozen=True)
 class PublishedFamily:
     """A family of published models.
@@ -90,6 +101,14 @@ class PublishedFamily:
         such files cannot be loaded.
     preprocessor : dict
         The preprocessor_config.json of the family's best known checkpoint, for folders without one.
+    of : function of (model) -> bool
+        Whether a model of minivis is of this family, whatever its sizes. The default is never: of two families with the same
+        class of models one is found.
+    describe : function of (model) -> dict
+        The inverse of `build`: the config.json of a model of this family, without its classes. What it cannot say need not
+        be checked here: `minivis.export` compares the model with what `build` makes of it. None: the hub has no such models.
+    added : function of (model) -> dict
+        {published name: array}: what a published file holds besides the model's own weights.
     """
 
     model_types: tuple
@@ -99,6 +118,9 @@ class PublishedFamily:
     recomputed: tuple = ()
     infer: Callable[[dict, dict], dict | None] | None = None
     preprocessor: dict = field(default_factory=dict)
+    of: Callable[[Any], bool] = _never
+    describe: Callable[[Any], dict] | None = None
+    added: Callable[[Any], dict] = _nothing
 
 
 def names_of(model):
@@ -233,3 +255,58 @@ def activation_of(config, key="hidden_act", default="gelu"):
     if name not in ACTIVATIONS:
         raise ValueError(f"activation: {key} must be one of {', '.join(ACTIVATIONS)}, found {told(name)}")
     return ACTIVATIONS[name]
+
+
+def hub_activation(name):
+    """transformers' name of an activation of `minivis.nn`: the inverse of `activation_of`.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If transformers' vision models have no such activation.
+
+    Examples
+    --------
+    >>> hub_activation("gelu_tanh")
+    'gelu_new'
+    """
+    if name not in HUB_ACTIVATIONS:
+        raise ValueError(f"activation: the hub has one of {', '.join(sorted(HUB_ACTIVATIONS))}, got {name!r}")
+    return HUB_ACTIVATIONS[name]
+
+
+HUB_ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_tanh": "gelu_new",
+    "quick_gelu": "quick_gelu",
+    "relu": "relu",
+    "silu": "silu",
+}
+
+
+def sides(size):
+    """A side or two, as config.json has them: one number for a square.
+
+    Parameters
+    ----------
+    size : int or (int, int)
+
+    Returns
+    -------
+    int or list of int
+
+    Examples
+    --------
+    >>> sides((8, 8)), sides((8, 12))
+    (8, [8, 12])
+    """
+    height, width = pair(size)
+    return int(height) if height == width else [int(height), int(width)]

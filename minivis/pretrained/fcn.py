@@ -62,4 +62,5 @@ FAMILY = PublishedFamily(
         "image_std": [0.229, 0.224, 0.225],
         "do_pad": False,
     },
+    of=lambda model: type(model) is DilatedFCN,
 )

@@ -10,7 +10,14 @@ import re
 from minivis.models.mae import MAE
 from minivis.models.vit import ViT
 from minivis.pretrained import vit
-from minivis.pretrained.family import Part, PublishedFamily, activation_of, names_of, translate
+from minivis.pretrained.family import (
+    Part,
+    PublishedFamily,
+    activation_of,
+    hub_activation,
+    names_of,
+    translate,
+)
 from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY"]
@@ -75,6 +82,28 @@ def build(config):
     )
 
 
+def describe(model):
+    """The config.json of a masked autoencoder."""
+    given = model.config
+    encoder = vit.describe(model.encoder)
+    if hub_activation(given["activation"]) != encoder["hidden_act"]:
+        raise ValueError(
+            f"the activations of encoder and decoder must be the same, not {encoder['hidden_act']} and {given['activation']}"
+        )
+    return {
+        **encoder,
+        "architectures": ["ViTMAEForPreTraining"],
+        "model_type": "vit_mae",
+        "decoder_hidden_size": given["decoder_width"],
+        "decoder_num_hidden_layers": given["decoder_depth"],
+        "decoder_num_attention_heads": given["decoder_heads"],
+        "decoder_intermediate_size": round(given["decoder_width"] * given["decoder_mlp_ratio"]),
+        "mask_ratio": given["ratio"],
+        "norm_pix_loss": given["norm_pix"],
+        "layer_norm_eps": given["eps"],
+    }
+
+
 def names(model, dialect):
     """The names of the weights in a dialect."""
     if isinstance(model, ViT):
@@ -127,4 +156,6 @@ FAMILY = PublishedFamily(
         "image_mean": [0.485, 0.456, 0.406],
         "image_std": [0.229, 0.224, 0.225],
     },
+    of=lambda model: type(model) is MAE,
+    describe=describe,
 )

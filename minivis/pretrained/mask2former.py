@@ -6,7 +6,13 @@ Not here: the model (models/mask2former.py), the names of the backbones' weights
 from minivis.models.mask2former import Mask2Former
 from minivis.pretrained import resnet, swin
 from minivis.pretrained.family import PublishedFamily, labels_of, names_of, translate
-from minivis.pretrained.maskformer import STAGES, backbone_of, packed_attention
+from minivis.pretrained.maskformer import (
+    STAGES,
+    backbone_of,
+    class_weights,
+    described_backbone,
+    packed_attention,
+)
 from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY", "deformable"]
@@ -41,6 +47,39 @@ def build(config):
         mask_width=settings.whole("mask_feature_size", 256),
         dropout=settings.share("dropout", 0.0),
     )
+
+
+def describe(model):
+    """The config.json of a Mask2Former."""
+    given = model.config
+    return {
+        "architectures": ["Mask2FormerForUniversalSegmentation"],
+        "model_type": "mask2former",
+        "use_timm_backbone": False,
+        "use_pretrained_backbone": False,
+        "backbone": None,
+        "backbone_config": described_backbone(model.backbone),
+        "num_queries": given["queries"],
+        "hidden_dim": given["width"],
+        "feature_size": given["width"],
+        "mask_feature_size": model.pixel_decoder.mask_features.weight.shape[0],
+        "num_attention_heads": given["heads"],
+        "decoder_layers": given["decoder_depth"] + 1,
+        "encoder_layers": given["pixel_depth"],
+        "dim_feedforward": given["mlp_width"],
+        "encoder_feedforward_dim": given["pixel_mlp_width"],
+        "activation_function": "relu",
+        "pre_norm": False,
+        "enforce_input_projection": False,
+        "common_stride": 4,
+        "feature_strides": [4, 8, 16, 32],
+        "dropout": given["dropout"],
+    }
+
+
+def added(model):
+    """What a published Mask2Former holds besides its weights."""
+    return class_weights(model) | swin.index_tables(model.backbone, names(model, "hf"))
 
 
 def names(model, dialect):
@@ -188,4 +227,7 @@ FAMILY = PublishedFamily(
         "image_mean": [0.485, 0.456, 0.406],
         "image_std": [0.229, 0.224, 0.225],
     },
+    of=lambda model: type(model) is Mask2Former,
+    describe=describe,
+    added=added,
 )

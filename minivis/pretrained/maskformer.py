@@ -3,14 +3,19 @@
 Not here: the model (models/maskformer.py), the names of the backbones' weights (swin.py, resnet.py).
 """
 
+import numpy as np
+
 from minivis.models.maskformer import MaskFormer
+from minivis.models.resnet import ResNet
+from minivis.models.swin import Swin
 from minivis.pretrained import resnet, swin
 from minivis.pretrained.family import Part, PublishedFamily, labels_of, names_of, translate
 from minivis.pretrained.settings import Settings
 
-__all__ = ["FAMILY", "STAGES", "backbone_of", "packed_attention"]
+__all__ = ["FAMILY", "STAGES", "backbone_of", "class_weights", "described_backbone", "packed_attention"]
 
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
+NO_OBJECT = 0.1  # the weight of "no object" in the loss: Cheng et al. 2021, section 4.2
 # transformers' default for a config.json without a backbone
 DEFAULT = {
     "model_type": "swin",
@@ -78,6 +83,85 @@ def backbone_of(settings, default):
     if kind in swins:
         return swin.build({**described.values, "architectures": ["SwinBackbone"]})
     return resnet.build(described.values, num_classes=0)
+
+
+def describe(model):
+    """The config.json of a MaskFormer."""
+    given = model.config
+    return {
+        "architectures": ["MaskFormerForInstanceSegmentation"],
+        "model_type": "maskformer",
+        "use_timm_backbone": False,
+        "use_pretrained_backbone": False,
+        "backbone": None,
+        "backbone_config": described_backbone(model.backbone),
+        "fpn_feature_size": given["width"],
+        "mask_feature_size": model.pixel_decoder.mask_features.weight.shape[0],
+        "no_object_weight": NO_OBJECT,
+        "decoder_config": {
+            "model_type": "detr",
+            "d_model": given["width"],
+            "num_queries": given["queries"],
+            "decoder_layers": given["decoder_depth"],
+            "decoder_ffn_dim": given["mlp_width"],
+            "decoder_attention_heads": given["heads"],
+            "activation_function": "relu",
+            "dropout": given["dropout"],
+        },
+    }
+
+
+def described_backbone(backbone):
+    """The ``backbone_config`` of the Swin or ResNet inside a MaskFormer or a Mask2Former.
+
+    Parameters
+    ----------
+    backbone : Module
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        If it is neither, or does not have four stages.
+    """
+    kinds = {Swin: swin.describe, ResNet: resnet.described_body}
+    if type(backbone) not in kinds or len(backbone.channels) != len(STAGES):
+        raise ValueError(
+            f"the backbone must be a Swin or a ResNet of {len(STAGES)} stages, not a {type(backbone).__name__} of "
+            f"{len(backbone.channels)}"
+        )
+    described = kinds[type(backbone)](backbone)
+    described.pop("architectures", None)
+    return {**described, "out_features": STAGES}
+
+
+def class_weights(model):
+    """The weights of the classes in the loss, which published files hold: 1, and less for "no object", the last.
+
+    Parameters
+    ----------
+    model : MaskFormer or Mask2Former
+
+    Returns
+    -------
+    dict of str to ndarray of float32
+    """
+    weights = np.ones(model.config["num_classes"] + 1, np.float32)
+    weights[-1] = NO_OBJECT
+    return {"criterion.empty_weight": weights}
+
+
+def added(model):
+    """What a published MaskFormer holds besides its weights, among it the norm behind a Swin, which nobody reads."""
+    found = class_weights(model) | swin.index_tables(model.backbone, names(model, "hf"))
+    if type(model.backbone) is Swin:
+        width = model.backbone.channels[-1]
+        norm = "model.pixel_level_module.encoder.model.layernorm."
+        found |= {norm + "weight": np.ones(width, np.float32), norm + "bias": np.zeros(width, np.float32)}
+    return found
 
 
 def names(model, dialect):
@@ -215,4 +299,7 @@ FAMILY = PublishedFamily(
         "image_mean": [0.485, 0.456, 0.406],
         "image_std": [0.229, 0.224, 0.225],
     },
+    of=lambda model: type(model) is MaskFormer,
+    describe=describe,
+    added=added,
 )

@@ -1,4 +1,4 @@
-"""Read how a published model prepares photos: its preprocessor_config.json becomes a `Preprocess`.
+"""Read how a published model prepares photos: its preprocessor_config.json becomes a `Preprocess`; and back.
 
 Not here: the preparation itself (data/preprocess.py), processing the model's output (postprocess.py).
 """
@@ -9,7 +9,7 @@ from minivis.data.preprocess import MOST_SIDE, Preprocess, sides_within
 from minivis.listed import told
 from minivis.pretrained.settings import Settings
 
-__all__ = ["preprocess_of"]
+__all__ = ["hub_settings", "preprocess_of"]
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
@@ -81,6 +81,112 @@ def preprocess_of(settings, path="preprocessor_config.json", **options):
     except (ValueError, ArithmeticError) as error:
         raise ValueError(f"from_pretrained: {path}: photos cannot be prepared by it: {error}") from error
     return Preprocess(**found, **{"file": str(path), **options})
+
+
+# a processor for photos of any size, for a model whose own knows squares alone
+ANY_SIZE = "BitImageProcessor"
+WRITTEN = (
+    "size", "shortest", "longest", "divisor", "box", "crop", "resample", "scale", "mean", "std", "pad_to", "always_pad",
+    "grey", "finish",
+)  # fmt: skip
+
+
+def hub_settings(preprocess, processor):
+    """The preprocessor_config.json of a `Preprocess`: the inverse of `preprocess_of`.
+
+    Parameters
+    ----------
+    preprocess : Preprocess
+    processor : str
+        transformers' class of the model's family, such as "ViTImageProcessor". Another one is taken if this one does not
+        know a size that keeps the aspect ratio, or a crop.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        If no processor does the same; the message names the setting.
+
+    Examples
+    --------
+    >>> hub_settings(Preprocess(size=(8, 8)), "ViTImageProcessor")["size"]
+    {'height': 8, 'width': 8}
+    """
+    if not hasattr(preprocess, "settings"):
+        raise ValueError("model.preprocess is code, which a file of settings cannot hold")
+    kinds = ("ViT", "DeiT", "Bit", "ConvNext", "Vivit", "CLIP")
+    others = [ANY_SIZE] if processor.startswith(kinds) else []
+    differing = None
+    for name in dict.fromkeys([processor, *others]):
+        settings = _written(preprocess, name)
+        read = preprocess_of(settings)
+        wrong = [field for field in WRITTEN if not _close(getattr(read, field), getattr(preprocess, field))]
+        if not wrong:
+            return settings
+        differing = differing or wrong
+    what = differing[0]
+    raise ValueError(f"the hub's {processor} cannot say {what}={getattr(preprocess, what)!r}")
+
+
+def _close(a, b):
+    """Whether two settings are equal but for the rounding of a mean that is moved by 1."""
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(_close(x, y) for x, y in zip(a, b, strict=True))
+    return abs(a - b) <= 1e-12 * abs(a) if isinstance(a, float) and isinstance(b, float) else a == b
+
+
+def _written(preprocess, name):
+    """The settings of a `Preprocess` in the words of one processor, as far as it has words for them."""
+    film, sam = name.startswith("Vivit"), name.startswith("Sam")
+    size = _written_size(preprocess)
+    mean = [m - 1 for m in preprocess.mean] if film else list(preprocess.mean)
+    plain = (tuple(mean), tuple(preprocess.std)) == ((0.0,) * 3, (1.0,) * 3)
+    settings = {
+        "image_processor_type": name,
+        "do_resize": size is not None,
+        "size": size,
+        "resample": preprocess.resample,
+        "do_rescale": True,
+        "rescale_factor": preprocess.scale,
+        "do_normalize": not plain,
+        "image_mean": mean,
+        "image_std": list(preprocess.std),
+    }
+    if film:
+        settings["offset"] = True
+    if sam and preprocess.pad_to:
+        settings |= {"do_pad": True, "pad_size": _two(preprocess.pad_to)}
+    elif preprocess.pad_to:
+        settings["pad_size"] = _two(preprocess.pad_to)
+    if name.startswith(("MaskFormer", "Mask2Former")):
+        settings["size_divisor"] = preprocess.divisor
+    if name.startswith(("DeiT", "Bit", "CLIP", "Vivit", "ViTHybrid")):
+        settings["do_center_crop"] = preprocess.crop is not None
+    if preprocess.crop:
+        settings["crop_size"] = _two(preprocess.crop)
+    if name.startswith("ConvNext") and preprocess.crop and preprocess.shortest:
+        settings |= {
+            "size": {"shortest_edge": preprocess.crop[0]},
+            "crop_pct": preprocess.crop[0] / preprocess.shortest,
+        }
+        settings.pop("crop_size")
+    return {key: value for key, value in settings.items() if value is not None}
+
+
+def _written_size(preprocess):
+    if preprocess.size:
+        return _two(preprocess.size)
+    if preprocess.box:
+        return {f"max_{side}": value for side, value in _two(preprocess.box).items()}
+    edges = {"shortest_edge": preprocess.shortest, "longest_edge": preprocess.longest}
+    return {key: value for key, value in edges.items() if value} or None
+
+
+def _two(sides):
+    return {"height": sides[0], "width": sides[1]}
 
 
 def _hub(settings):

@@ -116,4 +116,5 @@ FAMILY = PublishedFamily(
     infer=infer,
     # the model resizes and normalises photos itself, so that its boxes are in pixels of the photo
     preprocessor={"image_processor_type": "DetrImageProcessor", "do_resize": False, "do_normalize": False},
+    of=lambda model: isinstance(model, FasterRCNN) and not model.aligned,
 )

@@ -7,7 +7,7 @@ from minivis.models.resnet import ResNet
 from minivis.pretrained.family import PublishedFamily, labels_of, names_of, translate
 from minivis.pretrained.settings import Settings
 
-__all__ = ["FAMILY", "rules"]
+__all__ = ["FAMILY", "described_body", "rules"]
 
 # The classes of transformers without a head; their names lack the prefix "resnet."
 BACKBONES = ("ResNetModel", "ResNetBackbone")
@@ -29,6 +29,39 @@ def build(config, **options):
         widening=settings.whole("widening", 1, most=64),
         **options,
     )
+
+
+def describe(model):
+    """The config.json of a ResNet."""
+    return {
+        "architectures": ["ResNetForImageClassification" if model.head else "ResNetModel"],
+        **described_body(model),
+    }
+
+
+def described_body(model):
+    """The config.json of a ResNet without its class, as it stands in that of a detector too.
+
+    Parameters
+    ----------
+    model : ResNet
+
+    Returns
+    -------
+    dict
+    """
+    given = model.config
+    return {
+        "model_type": "resnet",
+        "num_channels": given["channels"],
+        "embedding_size": given["stem_width"],
+        "depths": list(given["depths"]),
+        "hidden_sizes": list(model.channels),
+        "layer_type": given["kind"],
+        "hidden_act": "relu",
+        "downsample_in_first_stage": False,
+        "downsample_in_bottleneck": False,
+    }
 
 
 def rules(dialect, stages=4):
@@ -132,4 +165,6 @@ FAMILY = PublishedFamily(
         "image_mean": [0.485, 0.456, 0.406],
         "image_std": [0.229, 0.224, 0.225],
     },
+    of=lambda model: type(model) is ResNet,
+    describe=describe,
 )

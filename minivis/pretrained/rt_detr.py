@@ -88,6 +88,53 @@ def _backbone(settings):
     )
 
 
+def describe(model):
+    """The config.json of an RT-DETR. It has no codes for noisy boxes, which help in training alone."""
+    given = model.config
+    levels = given["levels"]
+    return {
+        "architectures": ["RTDetrForObjectDetection"],
+        "model_type": "rt_detr",
+        "use_timm_backbone": False,
+        "use_pretrained_backbone": False,
+        "backbone": None,
+        "backbone_config": _described_backbone(model.backbone, levels),
+        "encoder_in_channels": list(model.backbone.channels[-levels:]),
+        "feat_strides": list(STRIDES[-levels:]),
+        "num_feature_levels": levels,
+        "encode_proj_layers": [levels - 1],
+        "encoder_hidden_dim": given["encoder_width"],
+        "encoder_layers": given["encoder_depth"],
+        "encoder_attention_heads": given["encoder_heads"],
+        "encoder_ffn_dim": given["encoder_mlp_width"],
+        "encoder_activation_function": "gelu",
+        "hidden_expansion": given["expansion"],
+        "activation_function": "silu",
+        "d_model": given["width"],
+        "num_queries": given["queries"],
+        "decoder_in_channels": [given["encoder_width"]] * levels,
+        "decoder_layers": given["decoder_depth"],
+        "decoder_attention_heads": given["heads"],
+        "decoder_ffn_dim": given["mlp_width"],
+        "decoder_n_points": given["points"],
+        "decoder_activation_function": "relu",
+        **{name: given["dropout"] for name in ("dropout", "attention_dropout", "activation_dropout")},
+        "num_denoising": 0,
+        "eval_size": None,
+        "anchor_image_size": None,
+    }
+
+
+def _described_backbone(backbone, levels):
+    if type(backbone) is not ResNet:
+        raise ValueError(f"the backbone must be a ResNet, not a {type(backbone).__name__}")
+    return {
+        **resnet.described_body(backbone),
+        "model_type": "rt_detr_resnet",
+        "out_features": [f"stage{i + 1}" for i in range(len(backbone.stages))][-levels:],
+    }
+
+
 def names(model, dialect):
     """The names of an RT-DETR's weights. Files have the heads inside the decoder ("hf") or beside the model ("hf_heads")."""
     stages = range(len(model.backbone.stages))
@@ -173,4 +220,6 @@ FAMILY = PublishedFamily(
         "resample": 2,
         "do_normalize": False,
     },
+    of=lambda model: type(model) is RTDETR,
+    describe=describe,
 )

@@ -7,7 +7,7 @@ import re
 
 from minivis.models.sam import SAM, MaskDecoder, PromptEncoder
 from minivis.models.sam_encoder import SAMImageEncoder
-from minivis.pretrained.family import Part, PublishedFamily, names_of, translate
+from minivis.pretrained.family import Part, PublishedFamily, names_of, sides, translate
 from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY"]
@@ -73,6 +73,58 @@ def _encoder(vision, side, patch, out_width):
         channels=vision.whole("num_channels", 3),
         eps=vision.number("layer_norm_eps", 1e-6),
     )
+
+
+def describe(model):
+    """The config.json of a SAM."""
+    if type(model.image_encoder) is not SAMImageEncoder:
+        raise ValueError(
+            f"the image encoder must be a SAMImageEncoder, not a {type(model.image_encoder).__name__}"
+        )
+    vision, prompts, decoder = (
+        part.config for part in (model.image_encoder, model.prompt_encoder, model.mask_decoder)
+    )
+    width, inside = vision["out_width"], int(vision["width"] * vision["mlp_ratio"])
+    sizes = {"image_size": sides(vision["image_size"]), "patch_size": sides(vision["patch_size"])}
+    return {
+        "architectures": ["SamModel"],
+        "model_type": "sam",
+        "vision_config": {
+            **sizes,
+            "hidden_size": vision["width"],
+            "output_channels": width,
+            "num_hidden_layers": vision["depth"],
+            "num_attention_heads": vision["heads"],
+            "num_channels": vision["channels"],
+            "mlp_ratio": vision["mlp_ratio"],
+            "mlp_dim": inside,
+            "num_pos_feats": width // 2,
+            "window_size": vision["window"],
+            "global_attn_indexes": list(vision["whole"]),
+            "qkv_bias": vision["qkv_bias"],
+            "layer_norm_eps": vision["eps"],
+            "hidden_act": "gelu",
+        },
+        "prompt_encoder_config": {
+            **sizes,
+            "hidden_size": width,
+            "mask_input_channels": prompts["mask_channels"],
+        },
+        "mask_decoder_config": _described_decoder(decoder, model.mask_decoder, width),
+    }
+
+
+def _described_decoder(given, decoder, width):
+    return {
+        "hidden_size": width,
+        "num_hidden_layers": given["depth"],
+        "num_attention_heads": given["heads"],
+        "mlp_dim": given["mlp_width"],
+        "num_multimask_outputs": given["masks"],
+        "iou_head_hidden_dim": decoder.iou_head.layers[0].weight.shape[0],
+        "layer_norm_eps": given["eps"],
+        "hidden_act": "relu",
+    }
 
 
 def names(model, dialect):
@@ -241,4 +293,6 @@ FAMILY = PublishedFamily(
         "image_mean": [0.485, 0.456, 0.406],
         "image_std": [0.229, 0.224, 0.225],
     },
+    of=lambda model: type(model) is SAM,
+    describe=describe,
 )

@@ -7,10 +7,20 @@ import math
 import re
 
 from minivis.models.swin import Swin
-from minivis.pretrained.family import Part, PublishedFamily, activation_of, labels_of, names_of, translate
+from minivis.pretrained.family import (
+    Part,
+    PublishedFamily,
+    activation_of,
+    hub_activation,
+    labels_of,
+    names_of,
+    sides,
+    translate,
+)
 from minivis.pretrained.settings import Settings
+from minivis.vision.windows import relative_position_index
 
-__all__ = ["FAMILY", "author_rules", "hub_rules"]
+__all__ = ["FAMILY", "author_rules", "hub_rules", "index_tables"]
 
 OURS, HUB, AUTHORS = "stages.*.blocks.*.", "encoder.layers.*.blocks.*.", "layers.*.blocks.*."
 # The classes of transformers without a head; their names lack the prefix "swin."
@@ -46,6 +56,55 @@ def build(config):
         activation=activation_of(config),
         eps=settings.number("layer_norm_eps", 1e-5),
     )
+
+
+def describe(model):
+    """The config.json of a Swin."""
+    given = model.config
+    kind = (
+        "SwinBackbone" if model.feature_norms else "SwinForImageClassification" if model.head else "SwinModel"
+    )
+    stages = [f"stage{i + 1}" for i in range(len(given["depths"]))]
+    return {
+        "architectures": [kind],
+        "model_type": "swin",
+        "patch_size": sides(given["patch_size"]),
+        "num_channels": given["channels"],
+        "embed_dim": given["width"],
+        "depths": list(given["depths"]),
+        "num_heads": list(given["heads"]),
+        "window_size": sides(given["window"]),
+        "mlp_ratio": given["mlp_ratio"],
+        "qkv_bias": given["qkv_bias"],
+        "hidden_dropout_prob": given["dropout"],
+        "attention_probs_dropout_prob": given["attention_dropout"],
+        "drop_path_rate": given["drop_path"],
+        "hidden_act": hub_activation(given["activation"]),
+        "layer_norm_eps": given["eps"],
+        "use_absolute_embeddings": False,
+        **({"out_features": stages} if model.feature_norms else {}),
+    }
+
+
+def index_tables(model, names):
+    """The tables that published files hold beside a Swin's biases: which bias each pair of places in a window has.
+
+    Parameters
+    ----------
+    model : Swin or ResNet
+        A ResNet has none.
+    names : dict of str to str
+        Published names of the weights of this model, or of one with it inside.
+
+    Returns
+    -------
+    dict of str to ndarray of int64
+    """
+    if not hasattr(model, "patch_norm"):
+        return {}
+    index = relative_position_index(model.config["window"])
+    biases = [theirs for ours, theirs in names.items() if ours.endswith("attn.bias_table")]
+    return {name.replace("bias_table", "index"): index for name in biases}
 
 
 def names(model, dialect):
@@ -204,4 +263,7 @@ FAMILY = PublishedFamily(
         "image_mean": [0.485, 0.456, 0.406],
         "image_std": [0.229, 0.224, 0.225],
     },
+    of=lambda model: type(model) is Swin,
+    describe=describe,
+    added=lambda model: index_tables(model, names(model, "hf")),
 )

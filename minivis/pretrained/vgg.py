@@ -70,4 +70,5 @@ FAMILY = PublishedFamily(
     dialects=("torchvision",),
     infer=infer,
     preprocessor=PREPROCESSOR,
+    of=lambda model: type(model) is VGG,
 )

@@ -9,7 +9,16 @@ import math
 import re
 
 from minivis.models.vit import ViT
-from minivis.pretrained.family import Part, PublishedFamily, activation_of, labels_of, names_of, translate
+from minivis.pretrained.family import (
+    Part,
+    PublishedFamily,
+    activation_of,
+    hub_activation,
+    labels_of,
+    names_of,
+    sides,
+    translate,
+)
 from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY"]
@@ -82,6 +91,30 @@ def build(config, distilled=False):
         interpolate_offset=settings.share("interpolate_offset", 0.0),
         antialias=settings.flag("interpolate_antialias", False),
     )
+
+
+def describe(model, architecture="ViT"):
+    """The config.json of a ViT; ``architecture`` is the beginning of the name of its class in transformers."""
+    given = model.config
+    resized = {"interpolate_offset": model.interpolate_offset, "interpolate_antialias": model.antialias}
+    return {
+        "architectures": [f"{architecture}ForImageClassification" if model.head else f"{architecture}Model"],
+        "model_type": "vit",
+        "image_size": sides(given["image_size"]),
+        "patch_size": sides(given["patch_size"]),
+        "num_channels": given["channels"],
+        "hidden_size": given["width"],
+        "num_hidden_layers": given["depth"],
+        "num_attention_heads": given["heads"],
+        "intermediate_size": round(given["width"] * given["mlp_ratio"]),
+        "hidden_act": hub_activation(given["activation"]),
+        "hidden_dropout_prob": given["dropout"],
+        "attention_probs_dropout_prob": given["attention_dropout"],
+        "layer_norm_eps": given["eps"],
+        "qkv_bias": True,
+        # transformers does not know these two
+        **{key: value for key, value in resized.items() if value},
+    }
 
 
 def is_backbone(config):
@@ -209,4 +242,6 @@ FAMILY = PublishedFamily(
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.5, 0.5, 0.5],
     },
+    of=lambda model: type(model) is ViT and model.backbone is None and model.dist_token is None,
+    describe=describe,
 )

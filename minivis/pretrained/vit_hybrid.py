@@ -90,6 +90,36 @@ def _bit(settings):
     return backbone, *shape[2:]
 
 
+def describe(model):
+    """The config.json of a hybrid."""
+    backbone = model.backbone
+    given = backbone.config
+    if wrong := [width for width in backbone.channels if width % 32]:
+        raise ValueError(
+            f"the backbone's widths must be multiples of 32, or transformers rounds them, got {wrong[0]}"
+        )
+    last = f"stage{len(backbone.stages)}"
+    rows, columns = (n * p for n, p in zip(model.grid, model.patch_size, strict=True))
+    return {
+        **vit.describe(model, "ViTHybrid"),
+        "model_type": "vit-hybrid",
+        "num_channels": given["channels"],
+        "backbone_config": {
+            "model_type": "bit",
+            "layer_type": "bottleneck",
+            "depths": list(given["depths"]),
+            "hidden_sizes": list(backbone.channels),
+            "embedding_size": given["stem_width"],
+            "num_groups": given["groups"],
+            "num_channels": given["channels"],
+            "global_padding": "same",
+            "embedding_dynamic_padding": True,
+            "out_features": [last],
+        },
+        "backbone_featmap_shape": [1, backbone.channels[-1], rows, columns],
+    }
+
+
 def names(model, dialect):
     """The names of a hybrid's weights in a dialect."""
     mine = names_of(model)
@@ -153,4 +183,6 @@ FAMILY = PublishedFamily(
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.5, 0.5, 0.5],
     },
+    of=lambda model: type(model) is ViT and type(model.backbone) is BiT,
+    describe=describe,
 )

@@ -6,7 +6,15 @@ Not here: the model (models/vivit.py), its other variants, which have not been p
 """
 
 from minivis.models.vivit import ViViT
-from minivis.pretrained.family import PublishedFamily, activation_of, labels_of, names_of, translate
+from minivis.pretrained.family import (
+    PublishedFamily,
+    activation_of,
+    hub_activation,
+    labels_of,
+    names_of,
+    sides,
+    translate,
+)
 from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY"]
@@ -51,6 +59,27 @@ def build(config):
     )
 
 
+def describe(model):
+    """The config.json of a ViViT."""
+    given = model.config
+    return {
+        "architectures": ["VivitForVideoClassification" if model.head else "VivitModel"],
+        "model_type": "vivit",
+        "image_size": sides(given["image_size"]),
+        "num_frames": given["frames"],
+        "tubelet_size": list(given["tubelet"]),
+        "num_channels": given["channels"],
+        "hidden_size": given["width"],
+        "num_hidden_layers": given["depth"],
+        "num_attention_heads": given["heads"],
+        "intermediate_size": round(given["width"] * given["mlp_ratio"]),
+        "hidden_act": hub_activation(given["activation"]),
+        "hidden_dropout_prob": given["dropout"],
+        "layer_norm_eps": given["eps"],
+        "qkv_bias": True,
+    }
+
+
 def names(model, dialect):
     """The hub's names of a ViViT's weights; without a head they lack the prefix."""
     prefix = "vivit." if model.head else ""
@@ -70,4 +99,6 @@ FAMILY = PublishedFamily(
         "resample": 2,
         "do_normalize": False,
     },
+    of=lambda model: type(model) is ViViT,
+    describe=describe,
 )
