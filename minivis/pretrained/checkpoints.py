@@ -145,7 +145,11 @@ def table():
             places = {"repository": one.repository, "command": f"minivis fetch {name}"}
             rows.append({**about, "name": name, **sizes, **places})
         for name, one in others.items():
-            sizes = {"parameters": one.parameters, "MB": one.megabytes, "licence": "see torchvision; code: BSD-3"}
+            sizes = {
+                "parameters": one.parameters,
+                "MB": one.megabytes,
+                "licence": "see torchvision; code: BSD-3",
+            }
             rows.append({**about, "name": name, **sizes, "repository": "", "command": "by torchvision"})
         if not known and not others:
             nothing = dict.fromkeys(("name", "parameters", "MB", "licence", "repository", "command"), "")

@@ -60,11 +60,17 @@ def _by_wordnet(names, known, folder):
         for path in (place / name for name in LISTS):
             if path.is_file():
                 lines = path.read_text("utf-8").splitlines()
-                meant = dict(line.strip().replace("\t", " ").split(" ", 1) for line in lines if " " in line or "\t" in line)
+                meant = dict(
+                    line.strip().replace("\t", " ").split(" ", 1)
+                    for line in lines
+                    if " " in line or "\t" in line
+                )
                 return _by_name(names, [meant.get(name, name) for name in names], known), f"by {path.name}"
         if (place / INDEX).is_file():
             listed = read_json(place / INDEX, "evaluate")
-            number = {entry[0]: int(key) for key, entry in listed.items() if isinstance(entry, list) and entry}
+            number = {
+                entry[0]: int(key) for key, entry in listed.items() if isinstance(entry, list) and entry
+            }
             if set(names) <= set(number) and len(listed) == len(known):
                 first = min(known)
                 return [first + number[name] for name in names], f"by {INDEX}"
@@ -97,7 +103,9 @@ def _by_name(names, meant, known):
             "name with its synonyms, or WordNet's number"
         )
     if len({numbers[0] for numbers in found}) < len(found):
-        raise ValueError(f"evaluate: two classes of the data are the same class of the model: {some(names, 8)}")
+        raise ValueError(
+            f"evaluate: two classes of the data are the same class of the model: {some(names, 8)}"
+        )
     return [numbers[0] for numbers in found]
 
 

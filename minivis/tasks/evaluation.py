@@ -3,6 +3,7 @@
 Not here: finding the pictures (held_out.py), the numbers for each kind (scores.py).
 """
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from minivis.pretrained.prediction import load, run_model, worth_reading
 from minivis.progress import progress_bar
 from minivis.tasks.class_names import model_classes
 from minivis.tasks.held_out import held_out
-from minivis.tasks.scores import SCORES
+from minivis.tasks.scores import SCORES, SEMANTIC, answers_segments
 
 __all__ = ["evaluate"]
 
@@ -36,7 +37,7 @@ def evaluate(source, data, count=None, out=None):
         - pictures in a folder for each class, ImageNet's too: top-1 and top-5 accuracy;
         - COCO's list of boxes (``annotations/instances_val2017.json``): COCO's twelve numbers;
         - COCO's list of panoptic segments (``annotations/panoptic_val2017.json`` and the folder of maps beside it): PQ, SQ and
-          RQ, also of things and of stuff;
+          RQ, also of things and of stuff; or the mean IoU of a model that only names pixels;
         - ``images/`` and ``masks/``: mean IoU.
 
         Of a divided folder the part for validation is taken, and of a folder that the model was trained on by `train` the
@@ -78,22 +79,35 @@ def evaluate(source, data, count=None, out=None):
     if count is not None and count < 1:
         raise ValueError(f"evaluate: count must be at least 1, got {count}")
     model = load(source)
-    masks = hasattr(model, "pixel_decoder") or bool(getattr(model, "mask_head", None))
-    found = held_out(data, masks, trained=as_path(source))
-    background = getattr(model, "background", 0)
+    found = held_out(data, segments=answers_segments(model), trained=as_path(source))
+    if found.kind == "panoptic" and isinstance(model, SEMANTIC):  # its classes are those of the pixels
+        found = dataclasses.replace(found, kind="masks")
+    _check(source, model, found)
     near = found.paths[0].parent.parent if found.kind == "classes" else Path(data)
-    classes, matched = model_classes(found.names, model.labels, near, background)
+    classes, matched = model_classes(found.names, model.labels, near, getattr(model, "background", 0))
     scores = SCORES[found.kind](model, found.names, classes, found.things)
     n = len(found.paths)
-    chosen = np.arange(n) if count is None else np.unique(np.linspace(0, n - 1, min(n, count)).round().astype(int))
+    chosen = (
+        np.arange(n) if count is None else np.unique(np.linspace(0, n - 1, min(n, count)).round().astype(int))
+    )
     start = time.monotonic()
     _measure(source, model, found, scores, chosen)
     seconds = time.monotonic() - start
     numbers = {name: float(value) for name, value in scores.compute().items()}
     metric = next(iter(numbers))
-    result = {"metric": metric, "value": numbers[metric], "n": len(chosen), **numbers}
-    result |= {"model": str(source), "data": found.told, "kind": found.kind, "classes": len(classes)}
-    result |= {"classes matched": matched, "preprocess": _settings(model), "seconds": round(seconds, 1)}
+    result = {
+        "metric": metric,
+        "value": numbers[metric],
+        "n": len(chosen),
+        **numbers,
+        "model": str(source),
+        "data": found.told,
+        "kind": found.kind,
+        "classes": len(classes),
+        "classes matched": matched,
+        "preprocess": _settings(model),
+        "seconds": round(seconds, 1),
+    }
     print(_told(result, numbers))
     if out is not None:
         out = make_folder(out, "evaluate")
@@ -107,14 +121,32 @@ def _settings(model):
     return model.preprocess.settings() if hasattr(model.preprocess, "settings") else str(model.preprocess)
 
 
+def _check(source, model, found):
+    """Show the model one picture: does it answer what the data ask for?"""
+    _, image, prepared = _prepared(model, found.paths[0])
+    output = run_model(source, model, prepared, image.shape[1:])
+    scores = SCORES[found.kind]
+    if not scores.fits(output):
+        raise ValueError(
+            f"evaluate: {found.told} asks for {scores.answers}, and {source}, a {type(model).__name__}, answers something else: "
+            "name other data, or another model"
+        )
+
+
+def _prepared(model, path):
+    """The size of a photo, the photo, and the batch of it that the model reads."""
+    photo = image_size(path)
+    image = read_image(path, shortest=worth_reading(model, *photo))
+    return photo, image, model.preprocess(image)
+
+
 def _measure(source, model, found, scores, chosen):
     """Run the model on the chosen pictures and score each answer."""
     with progress_bar(len(chosen)) as bar:
         waiting = []
         for place, i in enumerate(chosen):
-            photo = image_size(found.paths[i])
-            image = read_image(found.paths[i], shortest=worth_reading(model, *photo))
-            waiting.append((i, photo, image.shape[1:], model.preprocess(image)))
+            photo, image, prepared = _prepared(model, found.paths[i])
+            waiting.append((i, photo, image.shape[1:], prepared))
             full = len(waiting) == (BATCH if found.kind == "classes" else 1)
             if full or place + 1 == len(chosen):
                 for group in _of_one_size(waiting):
@@ -136,11 +168,6 @@ def _score(source, model, found, scores, group):
     """Run the model on a batch and score its answers, one by one."""
     batch = np.concatenate([prepared for *_, prepared in group])
     output = run_model(source, model, batch, group[0][2])
-    if not scores.fits(output):
-        raise ValueError(
-            f"evaluate: {found.told} says {scores.answers}, and {source}, a {type(model).__name__}, answers something else: name "
-            "other data, or another model"
-        )
     for place, (i, photo, *_) in enumerate(group):
         own = output if len(group) == 1 else output[place : place + 1]
         scores.add(own, found.truth(i), photo, batch.shape[2:])

@@ -19,7 +19,12 @@ from minivis.tasks.sources import is_of, pictures_of
 __all__ = ["HeldOut", "held_out"]
 
 SMALL = 64  # pixels of the shorter side of a picture that is read for its boxes alone
-OTHER_LISTS = ("captions", "person_keypoints", "stuff", "image_info")  # COCO's lists without boxes or maps of segments
+OTHER_LISTS = (
+    "captions",
+    "person_keypoints",
+    "stuff",
+    "image_info",
+)  # COCO's lists without boxes or maps of segments
 
 
 @dataclass
@@ -51,7 +56,7 @@ class HeldOut:
     things: np.ndarray | None = None
 
 
-def held_out(data, panoptic=False, trained=None):
+def held_out(data, segments=False, trained=None):
     """Find the pictures to measure on.
 
     Parameters
@@ -59,7 +64,7 @@ def held_out(data, panoptic=False, trained=None):
     data : str or path
         A folder as for `minivis.tasks.recognise`, or with COCO's lists, in ``annotations/`` or directly; or one such list. Of a
         divided folder the part for validation is taken.
-    panoptic : bool, default False
+    segments : bool, default False
         Whether a list of panoptic segments is preferred to one of boxes.
     trained : path, optional
         The folder of a training. If it was on `data`, the pictures that it kept for measuring are taken.
@@ -81,7 +86,7 @@ def held_out(data, panoptic=False, trained=None):
     if path.is_file():
         above = path.parent
         return _of_list(path, above.parent if above.name == "annotations" else above)
-    listed = _list(path, panoptic)
+    listed = _list(path, segments)
     found = _of_folder(path) if listed is None else _of_list(listed, path)
     kept = _kept(path, trained)
     return found if kept is None else _only(found, kept)
@@ -122,16 +127,16 @@ def _only(found, kept):
         found,
         paths=[found.paths[i] for i in places],
         truth=lambda i: found.truth(places[i]),
-        told=f"the pictures of {found.told} that the training had kept for measuring",
+        told=f"{found.told}, those that the training had kept for measuring",
     )
 
 
-def _list(folder, panoptic):
+def _list(folder, segments):
     """The list in COCO's format to measure on, or None if there is none."""
     found = [*folder.glob("*.json"), *folder.glob("annotations/*.json"), *folder.glob("val/*.json")]
     found = sorted(path for path in found if not path.name.startswith(OTHER_LISTS))
     of_segments = [path for path in found if _is_panoptic(path)]
-    found = (panoptic and of_segments) or [path for path in found if path not in of_segments] or of_segments
+    found = (segments and of_segments) or [path for path in found if path not in of_segments] or of_segments
     measured = [path for path in found if is_of(path, folder, SPLITS["validation"])]
     found = measured or [path for path in found if not is_of(path, folder, SPLITS["test"])]
     found = [path for path in found if _has_pictures(path)]
@@ -189,4 +194,3 @@ def _maps(path, folder):
             f"evaluate: the maps of {path} are missing: unpack them into the folder {places[0]}"
         )
     return found
-

@@ -9,12 +9,22 @@ from minivis import ops
 from minivis.autograd import Tensor
 from minivis.backend import to_numpy
 from minivis.metrics import AveragePrecision, PanopticQuality, class_iou, confusion_matrix
-from minivis.models import MaskFormer
+from minivis.models import FCN, SETR, MaskFormer, Segmenter, SkipFCN, UNet
 from minivis.pretrained import postprocess
 from minivis.tasks.masks import IGNORED
 from minivis.vision import box_cxcywh_to_xyxy, semantic_inference
 
-__all__ = ["SCORES"]
+__all__ = ["SCORES", "SEMANTIC", "answers_segments"]
+
+SEMANTIC = (FCN, SETR, Segmenter, SkipFCN, UNet)  # models that name pixels and do not tell objects apart
+
+
+def answers_segments(model):
+    """Whether a model answers about every pixel: with masks, or with a class for each."""
+    if hasattr(model, "rpn"):  # the masks of a Mask R-CNN belong to its boxes
+        return False
+    masks = hasattr(model, "pixel_decoder") or getattr(model, "mask_head", None) is not None
+    return masks or isinstance(model, SEMANTIC)
 
 
 class TopClasses:
@@ -97,6 +107,7 @@ class Pixels:
 
     def add(self, output, truth, photo, read):
         """Score the map of one picture: logits (1, K, h, w), or masks with a class each."""
+        truth = _classes_of(truth) if isinstance(truth, dict) else truth
         scores = output if isinstance(output, Tensor) else semantic_inference(output.logits, output.masks)
         found = likeliest(to_numpy(scores)[0], truth.shape)
         label_of = np.full(scores.shape[1], len(self.classes))
@@ -138,6 +149,15 @@ class Segments:
     def compute(self):
         """The qualities, by name; the first is the one to report."""
         return self.metric.compute()
+
+
+def _classes_of(truth):
+    """The class of each pixel (H, W) in a panoptic map; where there is no segment, and in crowds, none counts."""
+    labels = np.full(truth["panoptic"].shape, IGNORED)
+    for segment in truth["segments"]:
+        if not segment["iscrowd"]:
+            labels[truth["panoptic"] == segment["id"]] = segment["category_id"]
+    return labels
 
 
 def likeliest(scores, size):

@@ -132,9 +132,7 @@ def _boxes(folder):
     lists = {
         path: content for place in places for path in sorted(place.glob("*.json")) if (content := _coco(path))
     }
-    by_part = {
-        part: [path for path in lists if is_of(path, folder, words)] for part, words in SPLITS.items()
-    }
+    by_part = {part: [path for path in lists if is_of(path, folder, words)] for part, words in SPLITS.items()}
     assigned = [path for paths in by_part.values() for path in paths]
     by_part["train"] = by_part["train"] or [path for path in lists if path not in assigned]
     if not by_part["train"]:
