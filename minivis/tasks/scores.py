@@ -9,14 +9,14 @@ from minivis import ops
 from minivis.autograd import Tensor
 from minivis.backend import to_numpy
 from minivis.metrics import AveragePrecision, PanopticQuality, class_iou, confusion_matrix
-from minivis.models import FCN, SETR, MaskFormer, Segmenter, SkipFCN, UNet
+from minivis.models import FCN, SETR, DilatedFCN, MaskFormer, Segmenter, SkipFCN, UNet
 from minivis.pretrained import postprocess
 from minivis.tasks.masks import IGNORED
 from minivis.vision import box_cxcywh_to_xyxy, semantic_inference
 
 __all__ = ["SCORES", "SEMANTIC", "answers_segments"]
 
-SEMANTIC = (FCN, SETR, Segmenter, SkipFCN, UNet)  # models that name pixels and do not tell objects apart
+SEMANTIC = (FCN, SETR, DilatedFCN, Segmenter, SkipFCN, UNet)  # models that name pixels and do not tell objects apart
 
 
 def answers_segments(model):
