@@ -101,7 +101,7 @@ TITLES = {
     "deit": "DeiT",
     "detr": "DETR",
     "dino": "DINO",
-    "dinov2": "DINOv2, with registers too",
+    "dinov2": "DINOv2 (and registers)",
     "fcn": "FCN",
     "mae": "MAE",
     "mask2former": "Mask2Former",

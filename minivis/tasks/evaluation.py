@@ -101,7 +101,8 @@ def evaluate(source, data, count=None, out=None):
         "n": len(chosen),
         **numbers,
         "model": str(source),
-        "data": found.told,
+        "data": str(data),
+        "pictures": found.told,
         "kind": found.kind,
         "classes": len(classes),
         "classes matched": matched,
@@ -178,7 +179,7 @@ def _told(result, numbers):
     shown = [f"{name} {value:.3f}" if value >= 0 else f"{name} -" for name, value in numbers.items()]
     lines = ["  ".join(shown[i : i + 6]) for i in range(0, len(shown), 6)]
     what = (
-        f"{counted(result['n'], 'picture', 'pictures')} of {result['data']}, {counted(result['classes'], 'class', 'classes')} "
+        f"{counted(result['n'], 'picture', 'pictures')} of {result['pictures']}, {counted(result['classes'], 'class', 'classes')} "
         f"matched {result['classes matched']}, {result['seconds']:.1f} s"
     )
     return "\n".join([f"{result['model']} on {what}", *lines])

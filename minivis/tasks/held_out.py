@@ -101,8 +101,14 @@ def _of_folder(folder):
     dataset = task.validation
     paths = [task.folder / path for path in task.paths["validation"]]
     if task.kind == "masks":
-        return HeldOut("masks", task.names, paths, _targets(dataset), str(folder))
-    return HeldOut("classes", task.names, paths, lambda i: dataset.labels[i], str(folder))
+        return HeldOut("masks", task.names, paths, _targets(dataset), _short(folder, folder))
+    return HeldOut("classes", task.names, paths, lambda i: dataset.labels[i], _short(folder, folder))
+
+
+def _short(path, folder):
+    """A path for people: from the name of the folder of the data on."""
+    whole = path.absolute()
+    return whole.relative_to(folder.absolute().parent).as_posix()
 
 
 def _kept(folder, trained):
@@ -169,10 +175,12 @@ def _of_list(path, folder):
         maps = _maps(path, folder)
         dataset = CocoPanoptic(pictures, maps, path, masks=False, invalid="skip")
         return HeldOut(
-            "panoptic", dataset.names, _paths(dataset, content, pictures), _targets(dataset), str(path), dataset.things
+            "panoptic", dataset.names, _paths(dataset, content, pictures), _targets(dataset), _short(path, folder), dataset.things
         )  # fmt: skip
     dataset = CocoDetection(pictures, path, masks=False, crowds=True, invalid="skip", size=SMALL)
-    return HeldOut("boxes", dataset.names, _paths(dataset, content, pictures), _targets(dataset), str(path))
+    return HeldOut(
+        "boxes", dataset.names, _paths(dataset, content, pictures), _targets(dataset), _short(path, folder)
+    )
 
 
 def _targets(dataset):

@@ -16,7 +16,14 @@ from minivis.vision import box_cxcywh_to_xyxy, semantic_inference
 
 __all__ = ["SCORES", "SEMANTIC", "answers_segments"]
 
-SEMANTIC = (FCN, SETR, DilatedFCN, Segmenter, SkipFCN, UNet)  # models that name pixels and do not tell objects apart
+SEMANTIC = (
+    FCN,
+    SETR,
+    DilatedFCN,
+    Segmenter,
+    SkipFCN,
+    UNet,
+)  # models that name pixels and do not tell objects apart
 
 
 def answers_segments(model):

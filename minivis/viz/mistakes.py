@@ -42,7 +42,9 @@ def effects_of_mistakes(rows, names, title=None, caption=None):
     drawn = {name: array(values, name) for name, values in rows.items()}
     if not drawn or any(values.shape != (len(names), 2) for values in drawn.values()):
         shapes = ", ".join(f"{name}: {values.shape}" for name, values in drawn.items())
-        raise ValueError(f"effects_of_mistakes: every mistake needs ({len(names)}, 2) numbers; got {shapes or 'none'}")
+        raise ValueError(
+            f"effects_of_mistakes: every mistake needs ({len(names)}, 2) numbers; got {shapes or 'none'}"
+        )
     fig, axes = figure(1, 2, 9.6, 1.3 + 0.27 * len(drawn), title, caption)
     left, right = axes[0]
     for ax, which in ((left, 0), (right, 1)):

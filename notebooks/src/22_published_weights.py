@@ -463,12 +463,12 @@ accuracy, days = column("vit-large-data", "ImageNet"), column("vit-large-data", 
 assert accuracy["ViT-H/14, JFT"] == 88.55 > accuracy["BiT-L (ResNet152x4)"]
 assert 0.24 < days["ViT-H/14, JFT"] / days["BiT-L (ResNet152x4)"] < 0.26  # 2.5 against 9.9
 viz.named_points(
-    {name: (1000 * days[name], accuracy[name]) for name in accuracy},
+    {name.split(" (")[0]: (1000 * days[name], accuracy[name]) for name in accuracy},
     "TPUv3-core-days of pre-training",
     "top-1 on ImageNet, %",
     log="x",
     title="Accuracy and compute (Dosovitskiy et al. 2021, table 2)",
-    caption="Up is better, left is cheaper. On the same data a ViT-L is as good as the large ResNet for a fourteenth of the compute; ViT-H "
+    caption="Up is better, left is cheaper. On the same data a ViT-L is as good as the large ResNet for a fifteenth of the compute; ViT-H "
     "is better for a quarter. Look at the lowest point, too: the same ViT-L with fewer photographs.",
 )
 
@@ -490,7 +490,7 @@ viz.curves(
     log="x",
     title="What a larger model gains (Dosovitskiy et al. 2021, table 5)",
     caption="With ImageNet alone, the large ViT-L/16 is worse than the smaller ViT-B/16. With 14 million images it is ahead, and with 303 "
-    "million the smaller ones gain nothing more while it does.",
+    "million the smaller ones gain hardly anything, and it still does.",
 )
 
 # %% [markdown]
@@ -524,7 +524,7 @@ viz.bars(
 detectors = {
     name: tasks.evaluate(f"{name}-shapes", scenes_in_coco) for name in ("detr", "faster-rcnn", "yolo")
 }
-assert detectors["faster-rcnn"]["AP"] > detectors["detr"]["AP"]
+assert detectors["faster-rcnn"]["AP75"] > detectors["detr"]["AP75"] > detectors["yolo"]["AP75"]
 viz.bars(
     {
         figure: {name: round(found[figure], 3) for name, found in detectors.items()}
@@ -533,8 +533,8 @@ viz.bars(
     "average precision on 40 scenes",
     "small model",
     title="The same measurement on small models",
-    caption="Here all three find nearly all objects (AP50), and the two with anchors or a grid place the boxes more exactly than DETR or as "
-    "well (AP75). A scene has 64 pixels: by COCO's limits nearly all of its objects are small, which is where DETR is behind in the paper, too.",
+    caption="All three find nearly all objects (AP50). Faster R-CNN places its boxes most exactly and YOLO least (AP75); DETR is between them. A "
+    "scene has 64 x 64 pixels: by COCO's limits nearly all of its objects are small, which is where DETR is behind in the paper, too.",
 )
 
 # %% [markdown]
@@ -944,7 +944,7 @@ passed = claims(
 #
 # ```python
 # token = np.linspace(-1, 1, 64)[None]
-# large, tiny = ([ops.layer_norm(scale * token, np.ones(64), np.zeros(64), eps=e) for e in (1e-6, 1e-3)] for scale in (1, 0.01))
+# large, tiny = ([ops.layer_norm(scale * token, 64, eps=e) for e in (1e-6, 1e-3)] for scale in (1, 0.01))
 # change = lambda pair: np.abs(pair[1] / pair[0] - 1).max()
 # assert change(large) < 0.01 < 0.5 < change(tiny)
 # ```
@@ -973,7 +973,7 @@ passed = claims(
 #
 # ```python
 # sorted_labels = np.sort(labels)
-# first, spaced = sorted_labels[:30], sorted_labels[np.linspace(0, len(labels) - 1, 30).round().astype(int)]
+# first, spaced = sorted_labels[:20], sorted_labels[np.linspace(0, len(labels) - 1, 30).round().astype(int)]
 # assert len(set(first)) == 1 and len(set(spaced)) == 10
 # ```
 # </details>
