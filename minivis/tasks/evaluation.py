@@ -66,6 +66,13 @@ def evaluate(source, data, count=None, out=None):
     Photos with a class or boxes are reduced while they are decoded, to no less than twice what the model reads. Boxes of
     classes that the data do not name are left out, as COCO's own code does; pixels of such classes are wrong.
 
+    References
+    ----------
+    Russakovsky et al., "ImageNet large scale visual recognition challenge", IJCV 2015, for the top 5; Lin et al., "Microsoft
+    COCO: common objects in context", ECCV 2014. Slides with such results: ``H/11-vit-results``,
+    ``H/23-detr-against-faster-rcnn``, ``H/25-detr-panoptic-results``, ``H/35-segmenter-against-fcn``,
+    ``H/37-segmenter-speed-and-data``.
+
     Examples
     --------
     >>> import tempfile
