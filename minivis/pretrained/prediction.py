@@ -3,6 +3,7 @@
 Not here: the models, the preparation of photos (data/preprocess.py), one photo's result in words (description.py).
 """
 
+import contextlib
 import csv
 import functools
 import io
@@ -16,7 +17,7 @@ from minivis.data.images import image_size, read_image
 from minivis.files import as_path, make_folder, write_files
 from minivis.listed import counted
 from minivis.models import CLIP, MAE, RTDETR, SAM, YOLO, ViViT, YOLOv2
-from minivis.pretrained import postprocess
+from minivis.pretrained import hub, postprocess
 from minivis.pretrained.description import describe, printable
 from minivis.pretrained.folder import CONFIG, from_pretrained, read_json
 from minivis.pretrained.own import load_ready
@@ -267,8 +268,21 @@ def _ready(source, things):
 
 
 def load(source):
-    """Load a model that is ready for photos: a published one, or one of minivis."""
+    """Load a model that is ready for photos: a published one, or one of minivis.
+
+    Parameters
+    ----------
+    source : str or path
+        A folder; the name of a small model that comes with minivis; or that of a checkpoint which `minivis fetch` has brought.
+    """
     folder = as_path(source)
+    if not folder.exists():
+        with contextlib.suppress(ValueError):  # it is no such name
+            folder = hub.fetched(source) or folder
+        if source in hub.KNOWN and not folder.exists():
+            raise FileNotFoundError(
+                f"load: {source} is not on this machine yet: `minivis fetch {source}` brings it"
+            )
     published = folder.is_dir() and not (
         (folder / CONFIG).is_file() and "arguments" in read_json(folder / CONFIG)
     )

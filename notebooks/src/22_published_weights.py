@@ -425,7 +425,7 @@ assert all(abs(row["MB"] / (4 * row["parameters"]) - 1) < 0.02 for row in rows)
 # A paper's table is a promise: with these weights and these data you get these numbers. `minivis evaluate` is how to check one:
 #
 # ```
-# minivis evaluate vit-large-patch16-224 --data imagenet/val
+# minivis evaluate google/vit-large-patch16-384 --data imagenet/val
 # minivis evaluate detr-resnet-50 --data coco/annotations/instances_val2017.json
 # minivis evaluate detr-resnet-50-panoptic --data coco/annotations/panoptic_val2017.json
 # ```
