@@ -34,9 +34,8 @@ _LAZY = {
             "viz",
         ]
     ),
-    "from_pretrained": "minivis.pretrained",
+    **dict.fromkeys(["export", "from_pretrained", "from_torch", "to_torch_state"], "minivis.pretrained"),
     "save": "minivis.storage",
-    "export": "minivis.pretrained.export",
     "load": "minivis.storage",
     "summary": "minivis.nn.layer_table",
 }

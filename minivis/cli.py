@@ -80,6 +80,7 @@ def _parser():
     _add_evaluate(command)
     _add_fetch(command)
     _add_predict(command)
+    _add_export(command)
     _add_show(command)
     assignment = command("assignment", "hand out assignments and grade what comes back", _assignment)
     _assignment_parsers(
@@ -251,6 +252,20 @@ def _add_predict(command):
     )
 
 
+def _add_export(command):
+    export = command(
+        "export",
+        "write a model in the layout of the model hub, which transformers reads",
+        _export,
+        "Without MODEL: list the small models that come with minivis.",
+    )
+    export.add_argument(
+        "model", nargs="?", metavar="MODEL", help="folder of a trained or published model, or a name"
+    )
+    export.add_argument("folder", nargs="?", type=_folder, metavar="DIR", help="where the files go")
+    export.add_argument("--overwrite", action="store_true", help="replace the model that is in DIR already")
+
+
 def _add_show(command):
     show = command(
         "show",
@@ -418,6 +433,18 @@ def _predict(options):
         raise ValueError(f"predict: say which photo to show it: minivis predict {options.model} PHOTO")
     found = predict(options.model, options.photos, options.out, options.threshold, options.things)
     return int(isinstance(found, list) and any(one.error for one in found))
+
+
+def _export(options):
+    from minivis import storage
+    from minivis.pretrained.hub_layout import export_from
+
+    if options.model is None:
+        return _list("These small models come with minivis:", storage.names())
+    if options.folder is None:
+        raise ValueError(f"export: say where the files go: minivis export {options.model} DIR")
+    export_from(options.model, options.folder, options.overwrite)
+    return 0
 
 
 def _show(options):

@@ -48,12 +48,12 @@ def explain(error, function, arrays, options):
         return
     if foreign := [key for key in options if key not in parameters]:
         hint = (
-            f"; np.{name} is for arrays: x.{name}(), or np.{name}(x.numpy())"
+            f": np.{name} is for arrays; x.{name}(), or np.{name}(x.numpy())"
             if foreign[0] in ("dtype", "out") and hasattr(np, name)
             else foreign_words.hint(foreign[0], parameters)
         )
         raise TypeError(
-            f"{name}: there is no argument {foreign[0]!r}; there are {', '.join(parameters)}{hint}"
+            f"{name}: there is no argument {foreign[0]!r}{hint} (there are {', '.join(parameters)})"
         ) from error
     inputs = [*_by_name(function, arrays), *options.items()]
     if isinstance(error, AttributeError):  # an argument that is not an array was asked for its shape

@@ -184,6 +184,41 @@ PACKAGES = {
         "zeros": "np.zeros",
         "ones": "np.ones",
     },
+    "minivis.models": {
+        "VisionTransformer": "mv.models.ViT",
+        "SwinTransformer": "mv.models.Swin",
+        "vit_b_16": "mv.models.vit_b16",
+        "vit_b_32": "mv.models.vit_b32",
+        "vit_l_16": "mv.models.vit_l16",
+        "vit_h_14": "mv.models.vit_h14",
+        "detr_resnet50": "mv.models.detr_r50",
+        "detr_resnet101": "mv.models.detr_r101",
+        "ResNet50": "mv.models.resnet50",
+        "AutoModel": "mv.from_pretrained(folder)",
+        "create_model": "mv.from_pretrained(folder), or a constructor such as mv.models.vit_b16",
+        "get_model": "mv.from_pretrained(folder), or a constructor such as mv.models.vit_b16",
+    },
+    "minivis.losses": {
+        "CrossEntropyLoss": "mv.ops.cross_entropy",
+        "cross_entropy": "mv.ops.cross_entropy",
+        "mse_loss": "mv.ops.mse_loss",
+        "FocalLoss": "mv.losses.sigmoid_focal_loss",
+        "DiceLoss": "mv.losses.dice_loss",
+        "generalized_box_iou_loss": "mv.losses.box_giou_loss",
+    },
+    "minivis.vision": {
+        "box_convert": "mv.vision.box_cxcywh_to_xyxy, or box_xyxy_to_cxcywh",
+        "remove_small_boxes": "boxes[mv.vision.box_area(boxes) > smallest]",
+        "clip_boxes_to_image": "mv.vision.clip_boxes",
+        "MultiScaleRoIAlign": "mv.vision.roi_align",
+        "RoIAlign": "mv.vision.roi_align",
+        "transforms": "mv.data.transforms",
+        "datasets": "mv.data",
+        "models": "mv.models",
+        "ops": "the package itself, such as mv.vision.nms",
+        "read_image": "mv.data.read_image",
+        "draw_bounding_boxes": "mv.viz.boxes_on_image",
+    },
     "minivis.optim": {
         "lr_scheduler": "the optimiser's argument schedule, such as schedule=mv.optim.cosine(total_steps)",
         "CosineAnnealingLR": "schedule=mv.optim.cosine(total_steps)",
@@ -199,7 +234,6 @@ PACKAGES = {
         "RandomSampler": "mv.data.DataLoader(..., shuffle=True)",
         "SubsetRandomSampler": "mv.data.Subset",
         "default_collate": "mv.data.DataLoader(..., collate=a function of a list of samples)",
-        "CocoDetectionDataset": "mv.data.CocoDetection",
         "utils": "mv.data.DataLoader",
     },
 }
@@ -344,7 +378,7 @@ def no_name(package, name):
 
 
 def hint(word, known):
-    """What a foreign argument is called here, as the end of an error; empty if it is not known.
+    """What a foreign argument is called here, as a part of an error; empty if it is not known.
 
     Parameters
     ----------
@@ -360,12 +394,12 @@ def hint(word, known):
     Examples
     --------
     >>> hint("num_heads", ["width", "heads"])
-    '; here it is heads'
+    ': here it is heads'
     """
     ours = ARGUMENTS.get(word, ())
     if isinstance(ours, str):
-        return f"; {ours}"
-    return next((f"; here it is {name}" for name in ours if name in known), "")
+        return f": {ours}"
+    return next((f": here it is {name}" for name in ours if name in known), "")
 
 
 def wrong_argument(name, function, given):
@@ -378,7 +412,7 @@ def wrong_argument(name, function, given):
     if foreign is None:
         return None
     listed = ", ".join(known) or "none"
-    return TypeError(f"{name}: there is no argument {foreign!r}; there are {listed}{hint(foreign, known)}")
+    return TypeError(f"{name}: there is no argument {foreign!r}{hint(foreign, known)} (there are {listed})")
 
 
 def explained(function):
@@ -390,11 +424,12 @@ def explained(function):
     ... def fit(model, steps=None): ...
     >>> fit(None, max_steps=2)
     Traceback (most recent call last):
-    TypeError: fit: there is no argument 'max_steps'; there are model, steps; here it is steps
+    TypeError: fit: there is no argument 'max_steps': here it is steps (there are model, steps)
     """
 
     @functools.wraps(function)
     def checked(*args, **kwargs):
+        __tracebackhide__ = True  # IPython and pytest leave this frame out of the traceback
         try:
             return function(*args, **kwargs)
         except TypeError:

@@ -19,10 +19,7 @@ PUBLISHED = Path(__file__).parent / "parity" / "published"
 PACKAGED_HEADS = {
     "cnn-digits": ["head"],
     "vit-digits": ["head"],
-    "swin-shapes": ["head"],
-    "detr-shapes": ["class_head"],
     "detr-panoptic-shapes": ["class_head"],
-    "faster-rcnn-shapes": ["class_head", "box_head"],
     "mask-rcnn-shapes": ["class_head", "box_head", "mask_head.out"],
     "yolo-shapes": ["head"],
     "fcn-shapes": ["score_layers.0", "score_layers.1", "score_layers.2"],
@@ -30,7 +27,6 @@ PACKAGED_HEADS = {
     "setr-shapes": ["head.classifier"],
     "segmenter-shapes": ["decoder.class_tokens", "decoder.mask_norm"],
     "maskformer-shapes": ["class_head"],
-    "mask2former-shapes": ["class_head"],
 }
 PUBLISHED_HEADS = {
     "vit": ["head"],

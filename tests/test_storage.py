@@ -288,6 +288,9 @@ def test_labels_and_the_preparation_of_photos_come_back(tmp_path):
     photo = np.random.default_rng(0).random((3, 30, 40)).astype(np.float32)
     np.testing.assert_array_equal(loaded.preprocess(photo), PREPARE(photo))
     assert loaded.preprocess(photo).shape == (1, 1, 8, 8)
+    assert repr(loaded.preprocess).startswith(
+        "Preprocess(shortest=24, longest=50, crop=(8, 8), mean=(0.5, 0.25, 0.125)"
+    )
     mv.save(loaded, tmp_path / "again")
     assert contents(tmp_path / "again") == contents(run)
     other = vit(rng=2)

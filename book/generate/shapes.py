@@ -24,7 +24,7 @@ MODELS = [
     ("Swin-T", lambda: mv.models.swin_t(), (1, 3, 224, 224), 2),
     ("The scenes' DETR", lambda: mv.load("detr-shapes"), (1, 3, 64, 64), 3),
     ("DETR with ResNet-50", lambda: mv.models.detr_r50(), (1, 3, 256, 256), 3),
-    ("RT-DETR with ResNet-18-D", lambda: mv.models.rtdetr_r18vd(), (1, 3, 256, 256), 2),
+    ("RT-DETR with ResNet-18-D", lambda: mv.models.rtdetr_r18vd(), (1, 3, 256, 256), 1),
     ("MaskFormer with Swin-T", lambda: mv.models.maskformer_swin_t(), (1, 3, 256, 256), 2),
     ("The scenes' Mask2Former", lambda: mv.load("mask2former-shapes"), (1, 3, 64, 64), 2),
     ("Mask2Former with Swin-T", lambda: mv.models.mask2former_swin_t(), (1, 3, 256, 256), 2),

@@ -55,8 +55,11 @@ def _solution(options):
 
 def _grade(options):
     from minivis.classroom.feedback import printable
-    from minivis.classroom.grading import NOT_READ, grade, new_seed, read_grades
+    from minivis.classroom.grading import NOT_READ, grade, new_seed
     from minivis.classroom.isolation import in_words
+    from minivis.classroom.overview import summary
+    from minivis.classroom.tables import read_grades
+    from minivis.classroom.tasks import find
 
     seed = new_seed() if options.seed is None else options.seed
     told = grade(options.name, options.folder, options.student, seed=seed)
@@ -69,7 +72,13 @@ def _grade(options):
         if student in told:
             points, most = (sum(float(row[column]) for row in rows) for column in (1, 2))
             print(f"{student}: {points:g} of {most:g}")
-    print(f"{folder / 'grades.csv'} and {folder / 'feedback'}: {len(told)} graded")
+    assignment = find(options.name)
+    print(
+        f"{len(told)} graded: {folder / 'grades.csv'} has the points, {folder / 'feedback'} a page for each student."
+    )
+    for line in summary(folder, assignment):
+        print(printable(line))
+    print(f"More about the class, for you alone: {folder / f'overview-{assignment.name}.html'}")
     print(f"The inputs of the laws were drawn from seed {seed}; --seed {seed} draws the same inputs again.")
     print(in_words())
     return 0

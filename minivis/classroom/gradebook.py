@@ -1,24 +1,38 @@
-"""Everything that nbgrader does: make the released notebook, record grades in its database, write feedback pages.
+"""Everything that nbgrader does: make the released notebook, record grades and comments in its database.
 
-Not here: running students' code. nbgrader's executor is replaced by one that copies the judge's verdicts, so nbgrader
-records what the laws found.
+Not here: feedback pages (pages.py), and running students' code. nbgrader's executor is replaced by one that copies the
+judge's verdicts, so nbgrader records what the laws found.
 """
 
 import contextlib
-import functools
 import io
 import json
 import shutil
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 from minivis.storage import write_files
 
-__all__ = ["Course", "NbgraderFailed"]
+__all__ = ["COURSE", "Course", "Marks", "NbgraderFailed"]
+
+COURSE = ".nbgrader"  # nbgrader's own folder inside the folder of submissions
 
 
 class NbgraderFailed(ValueError):
     """nbgrader failed; the message is nbgrader's own."""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Points and comments of one submission.
+
+    ``points`` has (points, most) for each graded cell; the points are None while the teacher has to grade it by hand.
+    ``comments`` has the teacher's words on a cell.
+    """
+
+    points: dict
+    comments: dict
 
 
 class Course:
@@ -75,7 +89,7 @@ class Course:
         notebook : dict
             The submission, mended.
         found : dict
-            As `judge_submission` returns it, with ``html`` and ``text`` for each task: the output of its check cell.
+            As `judge_submission` returns it, with ``text`` for each task: the output of its check cell.
         """
         place = self.folder / "submitted" / student / assignment.name
         shutil.rmtree(place, ignore_errors=True)
@@ -84,19 +98,28 @@ class Course:
         config = _verdicts_instead_of_running(found)
         self._run("autograde", assignment.name, student, config=config, force=True, create=True)
 
-    def feedback(self, assignment, student):
-        """The feedback page of a student, as the bytes of an HTML file; an `NbgraderFailed` as for `autograde`."""
-        config = {"GenerateFeedback": {"exporter_class": _page_exporter()}}
-        self._run("generate_feedback", assignment.name, student, config=config, force=True)
-        return (self.folder / "feedback" / student / assignment.name / f"{assignment.name}.html").read_bytes()
+    def marks(self, assignment, student):
+        """What a student's submission is worth: the points of the laws, and what the teacher has entered by hand.
 
-    def scores(self, assignment, student):
-        """Points of each task: a dict name -> (points, most). A grade given by hand replaces the laws' points."""
+        Parameters
+        ----------
+        assignment : Assignment
+        student : str
+
+        Returns
+        -------
+        Marks
+        """
         from nbgrader.api import Gradebook
 
         with _quiet(), Gradebook(f"sqlite:///{self.folder / 'gradebook.db'}") as book:
             submission = book.find_submission_notebook(assignment.name, assignment.name, student)
-            return {grade.name: (grade.score, grade.max_score) for grade in submission.grades}
+            points = {}
+            for grade in submission.grades:
+                graded = grade.auto_score is not None or grade.manual_score is not None
+                points[grade.name] = (grade.score if graded else None, grade.max_score)
+            comments = {each.name: each.manual_comment for each in submission.comments if each.manual_comment}
+            return Marks(points, comments)
 
     def _run(self, action, *names, config=None, **options):
         from nbgrader.apps import NbGraderAPI
@@ -183,37 +206,12 @@ def _verdicts_instead_of_running(found):
         def preprocess_cell(self, cell, resources, cell_index):
             task = tasks.get(cell.metadata.get("nbgrader", {}).get("grade_id"))
             if cell.cell_type == "code" and task:
-                shown = {"text/html": task["html"], "text/plain": task["text"]}
                 points = {"text/plain": str(float(task["points"]))}  # what nbgrader reads as partial credit
                 cell.outputs = [
-                    new_output("display_data", shown),
+                    new_output("display_data", {"text/plain": task["text"]}),
                     new_output("execute_result", points, execution_count=None),
                 ]
             return cell, resources
 
     steps = [WriteVerdicts, ClearMetadataPreprocessor, SaveAutoGrades, CheckCellMetadata]
     return {"Autograde": {"autograde_preprocessors": steps}, "ClearMetadataPreprocessor": {"enabled": False}}
-
-
-@functools.cache
-def _page_exporter():
-    """nbgrader's exporter of feedback pages, which compiles its template only once instead of for each student."""
-    with _quiet():
-        from nbconvert.exporters import HTMLExporter
-
-    compiled = {}
-
-    class Page(HTMLExporter):
-        def _create_environment(self):
-            environment = super()._create_environment()
-            compile_template = environment.compile
-
-            def compile_once(*template):
-                if template not in compiled:
-                    compiled[template] = compile_template(*template)
-                return compiled[template]
-
-            environment.compile = compile_once
-            return environment
-
-    return Page

@@ -3,27 +3,26 @@
 Not here: judging one submission (judging.py), the texts (feedback.py), nbgrader (gradebook.py).
 """
 
-import csv
-import io
 import secrets
 from pathlib import Path
 
 from minivis.classroom import isolation
-from minivis.classroom.feedback import fenced, letter, task_html, task_text
-from minivis.classroom.gradebook import Course
+from minivis.classroom.feedback import fenced, letter, task_text
+from minivis.classroom.gradebook import COURSE, Course
 from minivis.classroom.guard import Guard
 from minivis.classroom.handing_out import released_notebook
 from minivis.classroom.judging import MEMORY, SECONDS, judge_submission, nothing, warm_up
+from minivis.classroom.overview import keep_verdicts, write_overview
+from minivis.classroom.pages import feedback_page
 from minivis.classroom.students import by_student, not_read
 from minivis.classroom.submission import Handed, cells_to_run, mended, read
+from minivis.classroom.tables import read_grades, write_grades
 from minivis.classroom.tasks import find
 from minivis.storage import write_files
 
-__all__ = ["COLUMNS", "NOT_READ", "grade", "new_seed", "read_grades"]
+__all__ = ["NOT_READ", "grade", "new_seed"]
 
-COLUMNS = ["student", "task", "points", "max"]
 NOT_READ = "*"  # stands in a student's place for remarks about files that are not hand-ins
-COURSE = ".nbgrader"  # nbgrader's own folder inside the folder of submissions
 
 
 def grade(name, folder, student=None, seconds=SECONDS, memory=MEMORY, seed=None):
@@ -35,7 +34,7 @@ def grade(name, folder, student=None, seconds=SECONDS, memory=MEMORY, seed=None)
         An assignment, or the path of a teacher's own notebook with solutions.
     folder : Path
         One sub-folder, ``.ipynb`` or ``.zip`` for each student, with any name or the name given by a learning management
-        system. ``grades.csv`` and ``feedback/`` are written into it.
+        system. ``grades.csv``, ``feedback/`` and the page ``overview-NAME.html`` are written into it.
     student : str, optional
         Grade only this student; all other grades and feedback stay as they are.
     seconds, memory : int
@@ -64,21 +63,29 @@ def grade(name, folder, student=None, seconds=SECONDS, memory=MEMORY, seed=None)
     released = released_notebook(course, assignment)
     handed = {owner: _read(paths, assignment, released) for owner, paths in owners.items()}
     rows = read_grades(folder / "grades.csv") if student else {}
-    told = {NOT_READ: beside} if (beside := not_read(folder)) else {}
+    beside = not_read(folder)
+    told = {NOT_READ: beside} if beside else {}
     seed = new_seed() if seed is None else seed
     if len(owners) > 2:  # for fewer it costs more than it saves
         warm_up(assignment.tasks, seed)
     guard = Guard(folder) if isolation.why_not() else None
-    for owner in _progress(owners):
-        submission = handed.pop(owner)
-        found = _judged(assignment, submission, released, seconds, memory, seed)
-        if guard:
-            submission.remarks += _put_back(guard)
-        rows[owner] = _recorded(course, assignment, owner, found, submission, released, folder / "feedback")
-        _write_rows(folder / "grades.csv", rows)  # after each student: the rest may be interrupted
-        told[owner] = submission.remarks
-        if guard:
-            guard.remember()
+    try:
+        for owner in _progress(owners):
+            submission = handed.pop(owner)
+            found = _judged(assignment, submission, released, seconds, memory, seed)
+            if guard:
+                submission.remarks += _put_back(guard)
+            rows[owner] = _recorded(
+                course, assignment, owner, found, submission, released, folder / "feedback"
+            )
+            write_grades(folder / "grades.csv", rows)  # after each student: the rest may be interrupted
+            keep_verdicts(folder, assignment, owner, found, submission.remarks)
+            told[owner] = submission.remarks
+            if guard:
+                guard.remember()
+    finally:
+        if rows:
+            write_overview(folder, assignment, beside)
     return told
 
 
@@ -146,68 +153,34 @@ def _put_back(guard):
 
 def _recorded(course, assignment, student, found, submission, released, pages):
     """Record a submission with nbgrader and write the student's pages; returns the rows of the table."""
-    remarks = submission.remarks
-    page = pages / f"{student}.html"
-    rows = [(task["name"], task["points"], task["most"]) for task in found["tasks"]]
+    pages.mkdir(exist_ok=True)
+    for task in found["tasks"]:
+        task["text"] = task_text(task)
+    head = letter(assignment, student, found, submission.remarks)
+    _write(pages / f"{student}.md", "\n".join([head, *map(fenced, found["tasks"])]))
+    marks = None
+    points = {task["name"]: (task["points"], task["most"]) for task in found["tasks"]}
     try:
-        pages.mkdir(exist_ok=True)
-        for task in found["tasks"]:
-            task["html"], task["text"] = task_html(task), task_text(task)
-        head = letter(assignment, student, found, remarks)
         first = {"cell_type": "markdown", "id": "feedback", "metadata": {}, "source": head}
-        _write(pages / f"{student}.md", "\n".join([head, *map(fenced, found["tasks"])]))
         notebook = mended(submission.notebook, released)
         course.autograde(assignment, student, {**notebook, "cells": [first, *notebook["cells"]]}, found)
-        write_files({page: course.feedback(assignment, student)})
-        scores = course.scores(assignment, student)
-        rows = [(task.name, *scores[task.name]) for task in assignment.tasks]
+        marks = course.marks(assignment, student)
+        points |= {name: found for name, found in marks.points.items() if found[0] is not None}
     except Exception as error:  # the verdicts are valid without nbgrader
+        submission.remarks.append(
+            f"nbgrader could not record it ({error}); the points of the laws are right."
+        )
+    page = pages / f"{student}.html"
+    try:
+        write_files({page: feedback_page(assignment, student, found, submission, released, marks)})
+    except Exception as error:  # the other students are still graded
         page.unlink(missing_ok=True)  # a page from an earlier grading would contradict the text
-        remarks.append(f"The page could not be made ({error}); the points and the text are still right.")
-    return [(task, _number(points), _number(most)) for task, points, most in rows]
+        submission.remarks.append(f"The page could not be made ({error}); the points and the text are right.")
+    return [(task, _number(got), _number(most)) for task, (got, most) in points.items()]
 
 
 def _number(value):
     return int(value) if float(value).is_integer() else value
-
-
-def read_grades(path):
-    """Read the table of grades.
-
-    Parameters
-    ----------
-    path : Path
-        ``grades.csv``; a spreadsheet program may have saved it again.
-
-    Returns
-    -------
-    dict
-        Student -> list of rows (task, points, most), all strings; empty if there is no file.
-
-    Raises
-    ------
-    ValueError
-        If it has other columns.
-    """
-    if not path.is_file():
-        return {}
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        lines = list(csv.reader(file))
-    if not lines or lines[0] != COLUMNS:
-        raise ValueError(f"assignment grade: {path} does not begin with {','.join(COLUMNS)}; move it away")
-    found = {}
-    for line in filter(None, lines[1:]):  # spreadsheets leave empty lines
-        found.setdefault(line[0], []).append(tuple(line[1:]))
-    return found
-
-
-def _write_rows(path, rows):
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for student in sorted(rows):
-        writer.writerows((student, *row) for row in rows[student])
-    _write(path, text.getvalue())
 
 
 def _write(path, text):

@@ -62,7 +62,7 @@ def judge_submission(tasks, cells, files=(), place=".", seconds=SECONDS, memory=
     -------
     dict
         ``tasks``: for each task its name, points, most, problem and laws (dicts with name, sentence, points, most,
-        passed, judged, message, hint, shown); ``notes``: cell number -> the error when it was run; ``seed``, if
+        passed, judged, message, hint, mistake, shown); ``notes``: cell number -> the error when it was run; ``seed``, if
         anything was judged.
     """
     methods = multiprocessing.get_all_start_methods()
@@ -145,7 +145,8 @@ def _judge(folder, tasks, cells, files, place, seconds, memory, seed):
             if judged["points"] < judged["most"] and task.function.isidentifier():
                 given.append(task.function)  # later tasks that call it are judged with the right one
                 submission.give(task.function, task.reference)
-        notes = {str(n): note for n, note in submission.notes.items()}
+        numbers = {number for number, _ in cells}  # not those of the functions that were given
+        notes = {str(n): note for n, note in submission.notes.items() if n in numbers}
         return {"tasks": found, "notes": notes, "seed": seed}
 
 
@@ -205,5 +206,6 @@ def _law(verdict, task, points):
         "judged": verdict.judged,
         "message": verdict.message,
         "hint": verdict.hint,
+        "mistake": verdict.mistake,
         "shown": shown,
     }

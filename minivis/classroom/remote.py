@@ -5,6 +5,7 @@ Not here: the program that runs in that process (host.py), judging its answers (
 
 import contextlib
 import io
+import math
 import os
 import select
 import signal
@@ -27,6 +28,7 @@ CELL_SECONDS = 10.0  # for one cell: definitions, and anything that a student le
 GRACE = 2.0  # seconds after its own limit in which a process may still answer; then it is killed
 # This share of the elapsed time always counts, so that a submission gains no time by keeping the machine busy.
 LEAST_COUNTED = 0.6
+EXACT_EVERY = 0.01  # seconds after which the system is asked again how long the processes have waited
 MOST_WORDS = 2000  # characters of a message in an answer
 MOST_NOTES = 50  # cells whose errors are reported
 GONE = "The whole Python process ended while your function ran."
@@ -66,6 +68,10 @@ class Submission:
         self.waited = 0.0
         self.began = time.monotonic()
         self.began_counting = clock()
+        # when `clock` asked the system, the seconds that it found, and those that it returned last
+        self.looked = -math.inf
+        self.counted = 0.0
+        self.latest = 0.0
 
     def __enter__(self):
         return self
@@ -99,20 +105,27 @@ class Submission:
         It is defined in a namespace of its own, so that the notebook's names cannot change it, nor it the notebook's.
         """
         own = f"_names = {{}}\nexec({source!r}, _names)\n{function} = _names[{function!r}]\n"
-        self.cells = [*self.cells, (f"given: {function}", own)]
-        self.end()  # the next call starts a process that has it
+        cell = (f"given: {function}", own)
+        self.cells = [*self.cells, cell]
+        loaded = True  # by the next process, if none is running
+        if self._runs():
+            with contextlib.suppress(Missing):  # the time is up
+                loaded = self._load(*cell) and cell[0] not in self.notes
+        if not loaded:  # for example for lack of memory: the next call starts a process that runs it too
+            self.poison.discard(cell[0])
+            self.notes.pop(cell[0], None)
+            self.end()
 
     def call(self, number, args, options, seconds):
         """Call a function there, as `minivis.laws.judging.sandbox.call_safely` does here."""
-        if self.process is None or self.process.poll() is not None:
+        if not self._runs():
             raise Broken(GONE, hint="Not tried again: an earlier call had ended the process.")
         args = list(args)
         before = self.clock()
-        left = self.seconds_left
         try:
             answer = self._ask(seconds, do="call", number=number, args=args, options=options, seconds=seconds)
         except wire.ConnectionLost:
-            late = self.clock() - before > min(seconds, left)
+            late = self._late(before, seconds)
             hint = (
                 "Is there a loop whose condition never becomes false?" if late else "Is there an os._exit()?"
             )
@@ -133,9 +146,12 @@ class Submission:
                 np.copyto(mine, theirs, casting="unsafe")  # the function changed its arguments: show the laws
         return answer["result"], str(answer["printed"])[:MOST_WORDS]
 
+    def _runs(self):
+        return self.process is not None and self.process.poll() is None
+
     def _ready(self):
         """Make sure that a process has run all cells; a cell that ended a process before is left out."""
-        if self.process is not None and self.process.poll() is None:
+        if self._runs():
             return
         for _ in range(3):
             self._start()
@@ -147,20 +163,24 @@ class Submission:
         """Run a cell, unless it has ended a process before; returns whether the process is still running."""
         if number in self.poison:
             return True
-        if (left := self.seconds_left) <= 0:
+        if self.seconds_left <= 0:
             raise Missing(TIME_IS_UP)
         before = self.clock()
         try:
             note = self._ask(CELL_SECONDS, do="load", number=number, source=source, seconds=CELL_SECONDS)
         except wire.ConnectionLost:
             self.poison.add(number)
-            late = self.clock() - before > min(CELL_SECONDS, left)
+            late = self._late(before, CELL_SECONDS)
             note = (
                 f"It {'did not come back' if late else 'ended the whole Python process'}, and was left out."
             )
         if note and len(self.notes) < MOST_NOTES:
             self.notes[number] = str(note)[:MOST_WORDS]
         return number not in self.poison
+
+    def _late(self, before, limit):
+        """Whether a process is gone because a request took too long, and not because it ended itself."""
+        return self.seconds_left <= 0 or self.clock() - before > limit
 
     def _start(self):
         self.end()
@@ -199,8 +219,17 @@ class Submission:
             reader.close()
 
     def clock(self):
-        """Seconds since the start, without those in which either process waited for the processor."""
-        return clock() - self.began_counting - self.waited - _waited(self.pid)
+        """Seconds since the start, without those in which either process waited for the processor.
+
+        It is read many times for each call. Asking the system takes longer than a small call, so it is asked only now
+        and then; in between all the time counts. It never goes backward.
+        """
+        now = time.monotonic()
+        if now > self.looked + EXACT_EVERY:
+            self.looked = now
+            self.counted = clock() - self.began_counting - self.waited - _waited(self.pid)
+        self.latest = max(self.latest, self.counted + now - self.looked)
+        return self.latest
 
     def end(self):
         """Kill the process and all processes of its group."""

@@ -16,6 +16,7 @@ MOODLE = re.compile(r"(?P<student>.+?)_(?P<id>\d+)_assignsubmission_(?:file|onli
 CANVAS = re.compile(r"(?P<student>.+?)(?:_LATE)?_(?P<id>\d+)_(?P<order>\d+)_.+")
 # written by grading itself; names that begin with a dot or two underscores are not read either
 RESERVED = {"feedback", "grades.csv"}
+OVERVIEW = re.compile(r"overview-.+\.html|laws-.+\.csv")  # for the teacher, one of each assignment
 # endings of hand-ins; for those other than .ipynb and .zip the student is told what to hand in instead
 ENDING = re.compile(
     r"(\.ipynb(\.txt|\.json)?|\.zip|(\.tar)?\.(gz|bz2|xz)|\.tar|\.tgz|\.7z|\.rar)\Z", re.IGNORECASE
@@ -107,7 +108,8 @@ def not_read(folder):
 def _paths(folder):
     """The paths in a folder, without those that grading writes and without hidden ones."""
     paths = sorted(Path(folder).iterdir(), key=lambda path: unicodedata.normalize("NFC", path.name))
-    return [path for path in paths if path.name not in RESERVED and not path.name.startswith((".", "__"))]
+    ours = {path for path in paths if path.name in RESERVED or OVERVIEW.fullmatch(path.name)}
+    return [path for path in paths if path not in ours and not path.name.startswith((".", "__"))]
 
 
 def _stem(path):

@@ -13,11 +13,12 @@ from minivis.classroom.cells import grade_id, is_check, is_task, nbgrader_metada
 from minivis.classroom.files import all_files
 from minivis.classroom.markup import harmless, quoted
 
-__all__ = ["Handed", "cells_to_run", "mended", "read"]
+__all__ = ["Handed", "cells_to_run", "mended", "read", "shown"]
 
 MOST_OF_NOTEBOOK = 20 * 2**20  # bytes; a large notebook with pictures in its outputs has a few million
 MOST_CELLS = 5000  # of a notebook
 MOST_SHOWN = 10_000  # characters of a cell on the student's page
+MOST_PRINTED = 2000  # characters of a cell's outputs on that page
 MOST_EXTRA = 50_000  # characters on that page of all cells that the student added
 MOST_REMARKS, MOST_LETTERS = 20, 500  # an archive may have a hundred thousand names of 64 KiB each
 # advice for files that are not read, but may contain the notebook
@@ -183,8 +184,30 @@ def _notebook(content):
             source = cell.get("source", "")
             source = "".join(map(str, source)) if isinstance(source, list) else str(source)
             metadata = {"nbgrader": nbgrader_metadata(cell)}
-            kept.append({"cell_type": cell["cell_type"], "source": source, "metadata": metadata})
+            kept.append(
+                {
+                    "cell_type": cell["cell_type"],
+                    "source": source,
+                    "metadata": metadata,
+                    "printed": _printed(cell),
+                }
+            )
     return {"cells": kept}
+
+
+def _printed(cell):
+    """The outputs of a cell that are text, as they were handed in, up to a limit."""
+    outputs = cell.get("outputs")
+    found = []
+    for output in outputs if isinstance(outputs, list) else []:
+        if isinstance(output, dict):
+            data = output.get("data")
+            text = output.get("text") or (data.get("text/plain") if isinstance(data, dict) else None)
+            found.append("".join(map(str, text)) if isinstance(text, list) else str(text or ""))
+            if output.get("output_type") == "error":
+                found.append(f"{output.get('ename')}: {output.get('evalue')}\n")
+    text = "".join(part if part.endswith("\n") else f"{part}\n" for part in found if part)
+    return text if len(text) <= MOST_PRINTED else f"{text[:MOST_PRINTED]}\n..."
 
 
 def cells_to_run(notebook, released):
@@ -246,21 +269,21 @@ def mended(notebook, released):
     for cell in released["cells"]:
         name = grade_id(cell)
         if name in own and is_task(cell):
-            cell = {**cell, "source": _shown(own[name], cell["cell_type"])}
+            cell = {**cell, "source": shown(own[name], cell["cell_type"])}
         cells += [cell, *(extra.get(name, []) if name else [])]
     return {**released, "cells": [{**cell, "id": f"cell-{i}"} for i, cell in enumerate(cells, start=1)]}
 
 
 def _loose(cell):
     """A cell that the student added, without anything that nbgrader could fail on."""
-    bare = {"metadata": {}, "source": _shown(cell["source"], cell["cell_type"])}
+    bare = {"metadata": {}, "source": shown(cell["source"], cell["cell_type"])}
     if cell["cell_type"] == "code":
         return {**bare, "cell_type": "code", "outputs": [], "execution_count": None}
     return {**bare, "cell_type": "markdown"}
 
 
-def _shown(source, kind):
-    """A student's cell as the page shows it; characters that UTF-8 cannot encode become "?"."""
+def shown(source, kind):
+    """A student's cell as pages show it; characters that UTF-8 cannot encode become "?"."""
     source = source.encode("utf-8", "replace").decode("utf-8")
     if len(source) > MOST_SHOWN:
         source = f"{source[:MOST_SHOWN]}\n... ({len(source) - MOST_SHOWN} more characters)"

@@ -22,7 +22,7 @@ MOST_SIDE, MOST_PIXELS = (2**13, 2**22)
 FINISH = {"lenet": lambda x: digits.lenet_levels(digits.enlarge(x))}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Preprocess:
     """Preprocess photos into a batch for a model: ``model.preprocess(photo)``.
 
@@ -208,6 +208,10 @@ class Preprocess:
         """
         own = {name: getattr(self, name) for name, usual in USUAL.items() if getattr(self, name) != usual}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in own.items()}
+
+    def __repr__(self):
+        told = [f"{name}={getattr(self, name)!r}" for name in USUAL if getattr(self, name) != USUAL[name]]
+        return f"Preprocess({', '.join(told)})"
 
     @classmethod
     def from_settings(cls, settings, path="config.json"):

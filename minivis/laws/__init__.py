@@ -40,6 +40,6 @@ for _file in (
     "non_local_operation", "adversarial", "sagan", "spectral", "self_distillation", "averaging", "optim",
     "regularization", "ode", "yolo", "yolo_grid", "upsampling", "max_unpooling", "cropping", "setr",
     "loss_weights", "contrastive", "byte_pairs", "clip_resnet", "tubelets", "factorised", "masked_words",
-    "masking", "masked_modelling", "weight_standardization", "class_masks",
+    "masking", "masked_modelling", "weight_standardization", "class_masks", "fusion",
 ):  # fmt: skip
     importlib.import_module(f"minivis.laws.{_file}")  # importing a file registers its families

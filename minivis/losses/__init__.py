@@ -4,6 +4,7 @@
 Not here: losses that are one op (ops/loss.py), metrics (metrics/).
 """
 
+from minivis import foreign_words
 from minivis.losses.adversarial import *
 from minivis.losses.boxes import *
 from minivis.losses.chosen_masks import *
@@ -24,3 +25,7 @@ from minivis.losses.support_vectors import *
 from minivis.losses.yolo import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value))
+
+
+def __getattr__(name):
+    raise foreign_words.no_name(__name__, name)

@@ -4,6 +4,7 @@
 Not here: layers (nn/), training (train.py, recipes/).
 """
 
+from minivis import foreign_words
 from minivis.models.alexnet import *
 from minivis.models.bert import *
 from minivis.models.bit import *
@@ -49,3 +50,7 @@ from minivis.models.yolo import *
 from minivis.models.yolo_v2 import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value))
+
+
+def __getattr__(name):
+    raise foreign_words.no_name(__name__, name)

@@ -126,8 +126,8 @@ class RTDETR(Module):
     Notes
     -----
     The first box does not pass gradients to the decoder, nor does each corrected box to the next layer, so that every layer
-    learns its own correction. With N pixels in all maps the decoder costs N D^2 + Q h L P 4 D / h multiply-adds a layer for
-    attention to the maps: linear in N, where DETR's is Q N D.
+    learns its own correction. With N pixels in all maps, attention to them costs N D^2 + 4 Q L P D multiply-adds a layer and
+    the queries' own projections; DETR's costs 2 N D^2 + 2 Q N D.
 
     References
     ----------

@@ -134,6 +134,8 @@ class Module:
         return self.forward(*args, **kwargs)
 
     def __getattr__(self, name):  # called only for what is not there
+        if isinstance(getattr(type(self), name, None), property):  # it is there: raise what it has raised
+            return object.__getattribute__(self, name)
         raise foreign_words.no_attribute(self, name, foreign_words.MODULE)
 
     def forward(self, *args, **kwargs):

@@ -138,6 +138,22 @@ def _for_other_classes(model, num_classes, labels):
     return model
 
 
+def is_published(source):
+    """Whether a model's folder is a published one, rather than one of minivis or the name of a checkpoint.
+
+    Parameters
+    ----------
+    source : str or path
+
+    Returns
+    -------
+    bool
+    """
+    folder = as_path(source)
+    config = folder / CONFIG
+    return folder.is_dir() and not (config.is_file() and "arguments" in read_json(config))
+
+
 def model_types():
     """The values of "model_type" in config.json for which minivis has a model.
 

@@ -19,7 +19,7 @@ from minivis.listed import counted
 from minivis.models import CLIP, MAE, RTDETR, SAM, YOLO, ViViT, YOLOv2
 from minivis.pretrained import hub, postprocess
 from minivis.pretrained.description import describe, printable
-from minivis.pretrained.folder import CONFIG, from_pretrained, read_json
+from minivis.pretrained.folder import from_pretrained, is_published
 from minivis.pretrained.own import load_ready
 from minivis.vision import automatic_masks
 
@@ -275,18 +275,15 @@ def load(source):
     source : str or path
         A folder; the name of a small model that comes with minivis; or that of a checkpoint which `minivis fetch` has brought.
     """
-    folder = as_path(source)
-    if not folder.exists():
+    place = as_path(source)
+    if not place.exists():
         with contextlib.suppress(ValueError):  # it is no such name
-            folder = hub.fetched(source) or folder
-        if source in hub.KNOWN and not folder.exists():
+            place = hub.fetched(source) or source
+        if source in hub.KNOWN and place == source:
             raise FileNotFoundError(
                 f"load: {source} is not on this machine yet: `minivis fetch {source}` brings it"
             )
-    published = folder.is_dir() and not (
-        (folder / CONFIG).is_file() and "arguments" in read_json(folder / CONFIG)
-    )
-    return from_pretrained(folder, dtype="float32") if published else load_ready(source)
+    return from_pretrained(place, dtype="float32") if is_published(place) else load_ready(place)
 
 
 def run_model(source, model, batch, photo=None, threshold=None):

@@ -141,7 +141,20 @@ def _recipe(name):
 
 
 def one_thread():
-    """Limit BLAS to one thread: more do not help such small products, and the order of sums would depend on their number."""
+    """Limit BLAS to one thread while a training runs: ``with one_thread(): ...``.
+
+    More threads do not help such small products, and the order of sums, so the last bits, would depend on their number.
+
+    Returns
+    -------
+    context manager
+        Inside the block there is one thread; afterwards there are as many as before.
+
+    Examples
+    --------
+    >>> with one_thread():
+    ...     pass
+    """
     try:
         from threadpoolctl import threadpool_limits
     except ImportError:  # it comes with scikit-learn; without that, loading the data raises a clearer error

@@ -7,11 +7,12 @@ import numpy as np
 
 from minivis import ops
 from minivis.autograd import no_grad
+from minivis.data.label_maps import IGNORED
 from minivis.metrics import class_iou, confusion_matrix, mean_iou
 
 __all__ = ["Masks"]
 
-IGNORED = 255  # the class of pixels that do not count
+
 SHOWN = 4  # pictures in the report
 
 
@@ -52,15 +53,13 @@ class Masks:
         """The mean over the classes of the IoU: {"mIoU": 0 to 1}."""
         return {"mIoU": mean_iou(self.counts(model, batches))}
 
-    def baseline(self, train, validation):
-        """What the answer without looking gives, the most frequent class everywhere: a name for it and its mean IoU."""
+    def baseline(self, batches):
+        """What an answer without looking gives, the most frequent class everywhere: its name and mean IoU."""
         K = len(self.names)
-        pixels = np.sum([_histogram(labels, K) for _, labels in train], axis=0)
-        there = np.sum([_histogram(labels, K) for _, labels in validation], axis=0)
-        frequent = int(pixels.argmax())
+        there = sum(np.bincount(labels[labels != IGNORED], minlength=K) for _, labels in batches)
         counted = np.zeros((K, K), np.int64)
-        counted[:, frequent] = there
-        return f"{self.names[frequent]} everywhere", mean_iou(counted)
+        counted[:, there.argmax()] = there
+        return f"{self.names[there.argmax()]} everywhere", mean_iou(counted)
 
     def pictures(self, model, batches, colours):
         """The figures of the report."""
@@ -90,8 +89,3 @@ class Masks:
                 caption=caption,
             ),
         )
-
-
-def _histogram(labels, K):
-    """How many pixels each class has."""
-    return np.bincount(labels[labels != IGNORED], minlength=K)

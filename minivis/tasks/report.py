@@ -23,7 +23,7 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1rem; }
 dt { color: #666; }
 dd { margin: 0; overflow-wrap: anywhere; }
 pre { margin: 0; padding: .5rem .75rem; background: #f5f5f5; white-space: pre-wrap; overflow-wrap: anywhere; }
-@media (max-width: 36rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; } }
+@media (max-width: 36rem) { img { max-width: 170%; } dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; } }
 """
 
 

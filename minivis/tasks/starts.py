@@ -96,6 +96,12 @@ MODELS = {
     "unet": _Entry("masks", models.UNet, _unet, rate=3e-3),
     "segmenter": _Entry("masks", models.Segmenter, _segmenter, "segmenter-shapes", 1e-3),
 }
+# models that are trained further if they are given, and not made here
+ONLY_TRAINED = {
+    "classes": (models.AlexNet, models.VGG),
+    "boxes": (),
+    "masks": (models.DilatedFCN, models.FCN, models.SETR, models.SkipFCN),
+}
 USUAL = {"classes": "resnet", "boxes": "detr", "masks": "unet"}  # without `--model`
 
 
@@ -170,24 +176,34 @@ def _new(kind, names, model, size, rng):
 def _trained(kind, names, model, source, size, rng):
     """A trained model with a new head for other classes."""
     found = load(source)
-    fits = {
-        name: entry for name, entry in MODELS.items() if isinstance(found, entry.of) and entry.kind == kind
-    }
-    if not fits or model is not None and model not in fits:
-        wanted = model or " or ".join(name for name, entry in MODELS.items() if entry.kind == kind)
-        raise ValueError(f"train: {source} is a {type(found).__name__}, and {wanted} is needed")
+    _check_trained(kind, model, source, found)
     preprocess = found.preprocess
-    if not isinstance(preprocess, Preprocess) or found.config.get("channels", 3) != 3:
+    if size is not None and getattr(found, "min_size", None):
         raise ValueError(
-            f"train: {source} does not read photos in colour: begin with another checkpoint, or with {SCRATCH}"
+            f"train: {source} resizes photos itself, to {found.min_size} pixels: leave out the size"
         )
     made = storage.with_classes(found, rng=rng, labels=list(names))
     made.things = _things(made)
     made.preprocess = preprocess if size is None else _sized(preprocess, size)
-    entry = next(iter(fits.values()))
+    rates = [entry.rate for entry in MODELS.values() if isinstance(found, entry.of)]
     large = sum(p.size for p in made.parameters()) > LARGE
     origin = f"the weights of {source}; new: {some(made.new_weights, 4)}"
-    return Start(made, origin, 5e-5 if large else entry.rate)
+    return Start(made, origin, 5e-5 if large else min(rates, default=1e-3))
+
+
+def _check_trained(kind, model, source, found):
+    """Refuse a checkpoint that is another model than asked for, or cannot learn from these data."""
+    by_name = {name: entry.of for name, entry in MODELS.items() if entry.kind == kind}
+    wanted = (by_name[model],) if model else (*by_name.values(), *ONLY_TRAINED[kind])
+    if not isinstance(found, wanted):
+        names = model or " or ".join(by_name)
+        raise ValueError(f"train: {source} is a {type(found).__name__}, and {names} is needed")
+    if found.config.get("masks") or "masks" in getattr(found, "needed", ()):
+        raise ValueError(f"train: {source} learns masks of objects too, and these data have boxes only")
+    if not isinstance(found.preprocess, Preprocess) or found.config.get("channels", 3) != 3:
+        raise ValueError(
+            f"train: {source} does not read photos in colour: begin with another checkpoint, or with {SCRATCH}"
+        )
 
 
 def _sized(preprocess, size):

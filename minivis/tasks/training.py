@@ -4,6 +4,7 @@ Not here: what the folder holds (layouts.py), the model (starts.py), losses and 
 masks.py), the loop (train.py), the page at the end (report.py).
 """
 
+import math
 import shlex
 from pathlib import Path
 
@@ -25,8 +26,9 @@ __all__ = ["train"]
 
 KINDS = {"classes": Classes, "boxes": Boxes, "masks": Masks}
 OPTIONS, SPLIT, METRICS, REPORT = "task.json", "split.json", "metrics.json", "report.html"
-STEPS = 400  # updates that small data get, if nothing else is asked for
+STEPS = 300  # updates that small data get, if nothing else is asked for
 MOST_EPOCHS = 100
+MOST_PIXELS = 2**20  # of a batch, if nothing else is asked for: large networks keep kilobytes for each pixel
 ROWS = 20  # measurements during a training, about
 
 
@@ -50,7 +52,7 @@ def train(
         of a training or a published folder. "scratch" begins with random weights. Default: a checkpoint of minivis for swin,
         detr, faster-rcnn and segmenter, random weights for the others.
     epochs : int, optional
-        How often each picture is seen; default: as many as make 400 updates, from 5 to 100.
+        How often each picture is seen; default: as many as make 300 updates, from 5 to 100.
     size : int, optional
         Pixels of the sides of a picture, a multiple of 16; default: those of the checkpoint, or 64.
     batch : int, optional
@@ -114,6 +116,8 @@ def _filled(given):
     """The options with their defaults."""
     if given["data"] is None:
         raise ValueError("train: say which folder holds the pictures, by --data FOLDER")
+    if given["share"] is not None and not 0 < given["share"] < 1:
+        raise ValueError(f"train: share must be above 0 and below 1, got {given['share']}")
     usual = {"seed": 0, "share": 0.2, "flip": True}
     return {name: usual.get(name) if value is None else value for name, value in given.items()}
 
@@ -164,7 +168,8 @@ class _Training:
         self.train = Samples(self.task.train, paths["train"], prepare)
         self.validation = Samples(self.task.validation, paths["validation"], prepare)
         few = max(1, len(self.train) // 4)
-        batch_size = options["batch"] or min(self.kind.batch_size, few)
+        room = max(1, MOST_PIXELS // math.prod(self.train[0][0].shape[1:]))
+        batch_size = options["batch"] or min(self.kind.batch_size, few, room)
         self.loader = loader(self.train, self.batch, batch_size, self.changes, of_order)
         self.measured = loader(self.validation, self.batch, 2 * batch_size)
         usual = min(MOST_EPOCHS, max(5, -(-STEPS // len(self.loader))))
@@ -196,7 +201,9 @@ class _Training:
             "model": f"{self.name}, {parameters / 1e6:.2g} million parameters, pictures of {size[0]} x {size[1]} pixels",
             "begins": f"with {self.start.origin}",
             "training": f"{self.epochs} epochs of {batches} batches of {self.loader.batch_size} pictures; AdamW, learning "
-            f"rate {self.rate:g} with warm-up and cosine; the weights with the best {self.kind.metric} are kept",
+            f"rate {self.rate:g} with warm-up and cosine",
+            "judging": f"the weights with the best {self.kind.metric} are kept; they are chosen by the pictures that are "
+            "measured on, so on others expect a little less (minivis evaluate measures on others)",
             "changes": str(self.changes),
         }
 
@@ -204,7 +211,7 @@ class _Training:
     def name(self):
         """What the model is called on the command line."""
         fits = (name for name, entry in MODELS.items() if isinstance(self.model, entry.of))
-        return self.options["model"] or next(fits)
+        return self.options["model"] or next(fits, type(self.model).__name__)
 
     def fit(self, resume):
         """The training itself."""
@@ -233,7 +240,7 @@ class _Training:
         n = len(self.validation)
         metrics = {"metric": self.kind.metric, "value": float(found[self.kind.metric]), "n": n}
         metrics |= {name: float(value) for name, value in found.items()}
-        baseline = self.kind.baseline(self.train, self.validation)
+        baseline = self.kind.baseline(self.measured)
         metrics |= {} if baseline is None else {"baseline": {baseline[0]: baseline[1]}}
         metrics |= {"seconds": round(history["seconds"][-1], 1), "steps": history["step"][-1]}
         compared = "" if baseline is None else f" ({baseline[0]}: {baseline[1]:.3f})"
@@ -262,7 +269,8 @@ class _Training:
 
     def commands(self):
         """What to type next."""
-        again = f"minivis train --data {_quoted(self.options['data'])} --model {self.name} --out DIR"
+        again = f"minivis train --data {_quoted(self.options['data'])} --out DIR"
+        again += f" --model {self.name}" if self.name in MODELS else ""
         changed = ("source", "epochs", "size", "batch", "lr", "seed", "share", "patience")
         usual = _filled({**dict.fromkeys(self.options), "data": ""})
         told = {name: self.options[name] for name in changed if self.options[name] != usual.get(name)}

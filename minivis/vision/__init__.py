@@ -4,6 +4,7 @@
 Not here: layers (nn/), pictures (viz/).
 """
 
+from minivis import foreign_words
 from minivis.analysis import attention_distance  # noqa: F401 (mv.vision.attention_distance)
 from minivis.vision.anchors import *
 from minivis.vision.box_coding import *
@@ -44,3 +45,7 @@ from minivis.vision.windows import *
 from minivis.vision.yolo_grid import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value))
+
+
+def __getattr__(name):
+    raise foreign_words.no_name(__name__, name)

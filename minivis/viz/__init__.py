@@ -19,10 +19,12 @@ from minivis.viz.films import *
 from minivis.viz.filter_bank import *
 from minivis.viz.generation import *
 from minivis.viz.hidden_patches import *
+from minivis.viz.inside_vit import *
 from minivis.viz.kernels import *
 from minivis.viz.language import *
 from minivis.viz.local_layers import *
 from minivis.viz.mask_classification import *
+from minivis.viz.masked_attention import *
 from minivis.viz.masks import *
 from minivis.viz.matching import *
 from minivis.viz.mistakes import *
@@ -32,6 +34,7 @@ from minivis.viz.prompts import *
 from minivis.viz.segmentation import *
 from minivis.viz.segmenter import *
 from minivis.viz.self_distillation import *
+from minivis.viz.set_prediction import *
 from minivis.viz.squares import *
 from minivis.viz.style import *
 from minivis.viz.surfaces import *

@@ -672,7 +672,8 @@ passed = claims(
 # %% [markdown]
 # ## Six questions
 #
-# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is
+# right.
 
 # %% [markdown] tags=["question:brighter"]
 # **1. What would happen to the edges if the whole photo were brighter by 0.2?**
@@ -692,7 +693,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# There would be a quarter as many, 96 instead of 384, and each would be four times as long, 3072 numbers instead of 768. No number of the photo is lost.
+# There would be a quarter as many, 96 instead of 384, and each would be four times as long, 3072 numbers instead of
+# 768. No number of the photo is lost.
 #
 # ```python
 # larger = mv.vision.patchify(photo[None], 32)[0]
@@ -705,7 +707,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# To everything equally. All scores are 0 then, so each of the 384 weights is 1/384, and what is collected is the mean of the photo.
+# To everything equally. All scores are 0 then, so each of the 384 weights is 1/384, and what is collected is the
+# mean of the photo.
 #
 # ```python
 # even = mv.ops.attention_weights(0 * words, words)
@@ -732,7 +735,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# There would be fewer: the unsure ones go. Some of those were right, so we would miss more objects, and be wrong less often.
+# There would be fewer: the unsure ones go. Some of those were right, so we would miss more objects, and be wrong
+# less often.
 #
 # ```python
 # count = lambda least: sum(len(mv.vision.detr_detections(*p, threshold=least)["labels"]) for p in zip(logits, boxes))
@@ -745,7 +749,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# The same weights. Numerator and denominator both grow by the factor $e^{100}$, which cancels. This is why we may subtract the largest score before we compute.
+# The same weights. Numerator and denominator both grow by the factor $e^{100}$, which cancels. This is why we may
+# subtract the largest score before we compute.
 #
 # ```python
 # scores = np.array([1.0, 2.0, 4.0])
@@ -778,18 +783,18 @@ passed = claims(
 # | [05 Attention](05_attention.ipynb) | queries, keys and values, one head and many | 60 min |
 # | [06 Attention inside CNNs](06_attention_inside_cnns.ipynb) | attention added to a network of convolutions, and in their place | 60 min |
 # | [07 The Transformer](07_transformer.ipynb) | encoder and decoder, and a model that writes | 50 min |
-# | [08 The Vision Transformer](08_vit.ipynb) | a reader of patches, trained, and opened to see where it looks | 80 min |
+# | [08 The Vision Transformer](08_vit.ipynb) | a reader of patches, trained, and opened to see where it looks | 90 min |
 # | [09 Masked modelling](09_masked_modelling.ipynb) | networks that learn without labels: words and patches are hidden | 50 min |
-# | [10 Swin](10_swin.ipynb) | attention in windows that shift | 60 min |
+# | [10 Swin](10_swin.ipynb) | attention in windows that shift | 75 min |
 # | [11 DINO](11_dino.ipynb) | a teacher without labels, and attention that finds the object | 60 min |
 # | [12 CLIP](12_clip.ipynb) | pictures and texts in one space, and classes that are texts | 60 min |
 # | [13 ViViT](13_vivit.ipynb) | films cut into tubelets, and four ways to attend in space and time | 50 min |
 # | [14 Detection](14_detection.ipynb) | from sliding windows to Faster R-CNN and YOLO, and what each step made fast | 75 min |
-# | [15 DETR](15_detr.ipynb) | detection as a set of answers, and who answers for what | 75 min |
+# | [15 DETR](15_detr.ipynb) | detection as a set of answers, and who answers for what | 95 min |
 # | [16 Segmentation](16_segmentation.ipynb) | a network that labels every pixel, and masks for single objects | 75 min |
 # | [17 SETR and Segmenter](17_setr_segmenter.ipynb) | transformers that name every pixel, and a token for each class | 70 min |
 # | [18 MaskFormer](18_maskformer.ipynb) | masks with a class, which tell neighbours apart, and what each step to Mask2Former is worth | 45 min |
-# | [19 Mask2Former](19_mask2former.ipynb) | every pixel, with queries that look inside their own mask | 70 min |
+# | [19 Mask2Former](19_mask2former.ipynb) | every pixel, with queries that look inside their own mask | 90 min |
 # | [20 SAM](20_sam.ipynb) | a click, a box or a phrase asks for a mask: on scenes, and on a photo of your own | 70 min |
 # | [21 Speed](21_speed.ipynb) | loops made hundreds of times as fast, and the bound of your machine | 45 min |
 # | [22 Published weights](22_published_weights.ipynb) | a checkpoint opened by hand, and what goes wrong when one setting differs | 45 min |

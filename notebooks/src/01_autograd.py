@@ -1479,14 +1479,16 @@ passed = claims(
 # %% [markdown]
 # ## Six questions
 #
-# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is
+# right.
 
 # %% [markdown] tags=["question:smaller-step"]
 # **1. What would happen to the error of a central difference if its step were $10^{-9}$ instead of $10^{-6}$?**
 #
 # <details><summary>Answer</summary>
 #
-# It would be larger, by a factor of more than 10. The error of the formula falls like $h^2$, but it is already tiny at $10^{-6}$. What is left is rounding, about $10^{-16}/h$, and that grows as the step shrinks.
+# It would be larger, by a factor of more than 10. The error of the formula falls like $h^2$, but it is already tiny
+# at $10^{-6}$. What is left is rounding, about $10^{-16}/h$, and that grows as the step shrinks.
 #
 # ```python
 # error = lambda h: abs((math.sin(1 + h) - math.sin(1 - h)) / (2 * h) - math.cos(1))
@@ -1499,7 +1501,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# 3 instead of 6. The product sends a slope of 3 to each of its two factors, and both factors are $x$. With `=` the second slope replaces the first.
+# 3 instead of 6. The product sends a slope of 3 to each of its two factors, and both factors are $x$. With `=` the
+# second slope replaces the first.
 #
 # ```python
 # x = Value(3.0)
@@ -1510,11 +1513,13 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:more-rows"]
-# **3. A bias of shape (3,) is added to 400 rows instead of 4. What happens to its gradient, if every cotangent is 1?**
+# **3. A bias of shape (3,) is added to 400 rows instead of 4. What happens to its gradient, if every cotangent is
+# 1?**
 #
 # <details><summary>Answer</summary>
 #
-# It is a hundred times as large: each number of the bias is used 400 times, and the slopes of all uses add. Therefore losses are usually means over a batch and not sums.
+# It is a hundred times as large: each number of the bias is used 400 times, and the slopes of all uses add.
+# Therefore losses are usually means over a batch and not sums.
 #
 # ```python
 # few, many = (unbroadcast(np.ones((rows, 3)), np.zeros(3)) for rows in (4, 400))
@@ -1523,7 +1528,8 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:half-a-slope"]
-# **4. A row of twelve sigmoid neurons has weights of 2, and each is at its steepest. How much of the gradient of the last bias reaches the first?**
+# **4. A row of twelve sigmoid neurons has weights of 2, and each is at its steepest. How much of the gradient of
+# the last bias reaches the first?**
 #
 # <details><summary>Answer</summary>
 #
@@ -1540,7 +1546,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# An error. The first call frees each vjp and its arrays as soon as it has used them, so there is nothing left to go back through. `retain_graph=True` in the first call keeps them.
+# An error. The first call frees each vjp and its arrays as soon as it has used them, so there is nothing left to go
+# back through. `retain_graph=True` in the first call keeps them.
 #
 # ```python
 # y = ops.tanh(mv.Tensor([1.0], requires_grad=True))
@@ -1559,7 +1566,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# Zero, for every $x$: the weights always sum to 1. A backward pass that returns nothing but zeros would pass the test, and so would one that is twice too large.
+# Zero, for every $x$: the weights always sum to 1. A backward pass that returns nothing but zeros would pass the
+# test, and so would one that is twice too large.
 #
 # ```python
 # x = mv.Tensor([2.0, -1.0, 0.5], requires_grad=True)

@@ -1283,14 +1283,17 @@ passed = mv.laws.check("max_pool2d", max_pool2d).passed
 # %% [markdown]
 # ## Six questions
 #
-# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is
+# right.
 
 # %% [markdown] tags=["question:longer-filter"]
-# **1. What would happen to the number of outputs if the filter of the first section had seven numbers instead of four?**
+# **1. What would happen to the number of outputs if the filter of the first section had seven numbers instead of
+# four?**
 #
 # <details><summary>Answer</summary>
 #
-# There would be four outputs instead of seven, since a filter of $k$ numbers fits at $L - k + 1$ places: $10 - 7 + 1 = 4$.
+# There would be four outputs instead of seven, since a filter of $k$ numbers fits at $L - k + 1$ places: $10 - 7 +
+# 1 = 4$.
 #
 # ```python
 # longer = mv.ops.conv1d(np.zeros((1, 1, 10)), np.zeros((1, 1, 7)))
@@ -1303,7 +1306,8 @@ passed = mv.laws.check("max_pool2d", max_pool2d).passed
 #
 # <details><summary>Answer</summary>
 #
-# A padding of 2. The filter has still nine weights, but it spans $2 \cdot (3 - 1) + 1 = 5$ pixels, so on each side two of them lie outside. With a padding of 1 the output loses two pixels along each axis.
+# A padding of 2. The filter has still nine weights, but it spans $2 \cdot (3 - 1) + 1 = 5$ pixels, so on each side
+# two of them lie outside. With a padding of 1 the output loses two pixels along each axis.
 #
 # ```python
 # one, two = (mv.ops.conv2d(np.ones((1, 1, 9, 9)), np.ones((1, 1, 3, 3)), padding=p, dilation=2) for p in (1, 2))
@@ -1312,11 +1316,14 @@ passed = mv.laws.check("max_pool2d", max_pool2d).passed
 # </details>
 
 # %% [markdown] tags=["question:shuffled-pixels"]
-# **3. What would happen to what a convolution finds, and to what a fully connected layer can find, if the pixels of all images were shuffled in one fixed way?**
+# **3. What would happen to what a convolution finds, and to what a fully connected layer can find, if the pixels of
+# all images were shuffled in one fixed way?**
 #
 # <details><summary>Answer</summary>
 #
-# The fully connected layer loses nothing: shuffle its weights in the same way and it gives the same answer. A convolution loses what it relies on: near pixels are no longer alike, and no filter of $3 \times 3$ can undo the shuffling.
+# The fully connected layer loses nothing: shuffle its weights in the same way and it gives the same answer. A
+# convolution loses what it relies on: near pixels are no longer alike, and no filter of $3 \times 3$ can undo the
+# shuffling.
 #
 # ```python
 # order = rng.permutation(64)
@@ -1327,11 +1334,13 @@ passed = mv.laws.check("max_pool2d", max_pool2d).passed
 # </details>
 
 # %% [markdown] tags=["question:brightness"]
-# **4. What does a filter whose weights sum to 0 give where the image is flat, and what does a filter whose weights sum to 1 give there?**
+# **4. What does a filter whose weights sum to 0 give where the image is flat, and what does a filter whose weights
+# sum to 1 give there?**
 #
 # <details><summary>Answer</summary>
 #
-# The first gives 0, whatever the brightness; the second gives the brightness itself. So edge filters sum to 0, and blur and sharpen sum to 1.
+# The first gives 0, whatever the brightness; the second gives the brightness itself. So edge filters sum to 0, and
+# blur and sharpen sum to 1.
 #
 # ```python
 # flat = mv.ops.conv2d(np.full((1, 1, 5, 5), 0.7, np.float32), bank)[0]
@@ -1344,7 +1353,8 @@ passed = mv.laws.check("max_pool2d", max_pool2d).passed
 #
 # <details><summary>Answer</summary>
 #
-# It does not just move: half an output pixel is not possible, so other windows are read and the numbers change. If the input moves by two pixels, the output moves by one.
+# It does not just move: half an output pixel is not possible, so other windows are read and the numbers change. If
+# the input moves by two pixels, the output moves by one.
 #
 # ```python
 # assert mismatch(2, stride=2) < 1e-5 < 0.1 < mismatch(1, stride=2)
@@ -1352,11 +1362,13 @@ passed = mv.laws.check("max_pool2d", max_pool2d).passed
 # </details>
 
 # %% [markdown] tags=["question:pool-early"]
-# **6. What happens to the receptive field of a stack if its pooling comes before its convolutions instead of behind them?**
+# **6. What happens to the receptive field of a stack if its pooling comes before its convolutions instead of behind
+# them?**
 #
 # <details><summary>Answer</summary>
 #
-# It grows. A stride of 2 doubles the steps of all layers above it. With one pooling and two convolutions of $3 \times 3$ it is 10 pixels wide if the pooling comes first, and 6 if it comes last.
+# It grows. A stride of 2 doubles the steps of all layers above it. With one pooling and two convolutions of $3
+# \times 3$ it is 10 pixels wide if the pooling comes first, and 6 if it comes last.
 #
 # ```python
 # assert formula([pool, conv, conv]) == 10 and formula([conv, conv, pool]) == 6

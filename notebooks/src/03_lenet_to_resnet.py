@@ -1585,7 +1585,8 @@ passed = claims(
 # %% [markdown]
 # ## Six questions
 #
-# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is
+# right.
 
 # %% [markdown] tags=["question:forbidden-kernels"]
 # **1. What would happen to LeNet's maps C3 if the 36 kernels that its table forbids held the number 1000?**
@@ -1604,11 +1605,13 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:mean-in-vgg"]
-# **2. What would happen to the parameters of VGG-16 if the mean over all positions stood before its first linear layer, as in ResNet?**
+# **2. What would happen to the parameters of VGG-16 if the mean over all positions stood before its first linear
+# layer, as in ResNet?**
 #
 # <details><summary>Answer</summary>
 #
-# They would fall from 138 to 38 million. The first linear layer would read 512 numbers instead of $512 \cdot 7 \cdot 7$, and almost three quarters of all parameters are in this one layer.
+# They would fall from 138 to 38 million. The first linear layer would read 512 numbers instead of $512 \cdot 7
+# \cdot 7$, and almost three quarters of all parameters are in this one layer.
 #
 # ```python
 # first_layer = {places: 4096 * (512 * places + 1) for places in (49, 1)}
@@ -1617,11 +1620,13 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:seven-by-seven"]
-# **3. Which is larger, the field of three convolutions of $3 \times 3$ or that of one of $7 \times 7$? And which has more weights?**
+# **3. Which is larger, the field of three convolutions of $3 \times 3$ or that of one of $7 \times 7$? And which
+# has more weights?**
 #
 # <details><summary>Answer</summary>
 #
-# The fields are equal, 7 pixels. With $C$ channels in and out the single one has $49\,C^2$ weights, the three have $27\,C^2$, and they have a ReLU after each.
+# The fields are equal, 7 pixels. With $C$ channels in and out the single one has $49\,C^2$ weights, the three have
+# $27\,C^2$, and they have a ReLU after each.
 #
 # ```python
 # assert field_of([(3, 1, 1)] * 3) == field_of([(7, 1, 1)]) == (7, 1)
@@ -1635,7 +1640,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# In evaluation: there the norm takes the averages that it kept from the training. During training it takes mean and deviation of the batch, so every image changes the answers for all others.
+# In evaluation: there the norm takes the averages that it kept from the training. During training it takes mean and
+# deviation of the batch, so every image changes the answers for all others.
 #
 # ```python
 # import copy
@@ -1648,11 +1654,13 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:surviving-blocks"]
-# **5. A network of 54 blocks is trained with stochastic depth, and its last block survives in half of the steps. How many blocks does a step compute, on average?**
+# **5. A network of 54 blocks is trained with stochastic depth, and its last block survives in half of the steps.
+# How many blocks does a step compute, on average?**
 #
 # <details><summary>Answer</summary>
 #
-# About forty, three quarters: the first block always survives, the last in half of the steps, and the probability falls in equal steps between them.
+# About forty, three quarters: the first block always survives, the last in half of the steps, and the probability
+# falls in equal steps between them.
 #
 # ```python
 # rates = mv.nn.drop_path_rates(0.5, 54)
@@ -1665,7 +1673,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# It falls to a tenth: the method is of order 1. Runge and Kutta's method is of order 4, so its error would fall to a ten-thousandth.
+# It falls to a tenth: the method is of order 1. Runge and Kutta's method is of order 4, so its error would fall to
+# a ten-thousandth.
 #
 # ```python
 # off_by = {steps: math.e - euler(growth, 1.0, 0, 1, steps) for steps in (100, 1000)}

@@ -885,7 +885,8 @@ passed = claims(
 # %% [markdown]
 # ## Six questions
 #
-# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is
+# right.
 
 # %% [markdown] tags=["question:very-wide-intensity"]
 # **1. What does the bilateral filter become if its width in intensity, $b_x$, is very large?**
@@ -905,7 +906,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# It changes nothing: only pixels with exactly the same intensity count, so each pixel keeps its own. A filter that adapts too much does not remove noise.
+# It changes nothing: only pixels with exactly the same intensity count, so each pixel keeps its own. A filter that
+# adapts too much does not remove noise.
 #
 # ```python
 # narrow = mv.vision.bilateral_filter(small, 5, 1e-6, 2.0)
@@ -918,7 +920,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# Nothing. They compare intensities, patches and gradients, and all of these are differences. So the result is the old one plus 0.1.
+# Nothing. They compare intensities, patches and gradients, and all of these are differences. So the result is the
+# old one plus 0.1.
 #
 # ```python
 # for f in (lambda y: V.bilateral_filter(y, 5, 0.3, 2.0), lambda y: V.non_local_means(y, 3, 7, 0.1, 25 / 255), lambda y: lark(y, 2.0)):
@@ -931,7 +934,9 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# Two noisy pixels of the same thing differ by chance, and among many candidates some unlike ones look alike. The mean over a patch evens the noise out: the squared difference of two noisy patches of 25 pixels spreads a fifth as much as that of two pixels.
+# Two noisy pixels of the same thing differ by chance, and among many candidates some unlike ones look alike. The
+# mean over a patch evens the noise out: the squared difference of two noisy patches of 25 pixels spreads a fifth as
+# much as that of two pixels.
 #
 # ```python
 # pairs_of = np.random.default_rng(1).standard_normal((2, 4000, 25)) * 25 / 255
@@ -945,7 +950,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# Its two diagonal numbers change places: what was across the edge is along it now. The determinant, and with it the area of the kernel, stays.
+# Its two diagonal numbers change places: what was across the edge is along it now. The determinant, and with it the
+# area of the kernel, stays.
 #
 # ```python
 # G = np.array([[3.0, 0.0], [0.0, 4.0]])
@@ -960,7 +966,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# The best of several candidates on one image is best there by chance too, so it can only look as good or better. On the tower with noise 25, the width chosen on the flower is not better than the one chosen on the tower itself.
+# The best of several candidates on one image is best there by chance too, so it can only look as good or better. On
+# the tower with noise 25, the width chosen on the flower is not better than the one chosen on the tower itself.
 #
 # ```python
 # score = lambda f: psnr(f(noisy_part("tower", 25, 0), 25 / 255), parts["tower"])

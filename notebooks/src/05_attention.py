@@ -970,14 +970,16 @@ passed = claims(
 # %% [markdown]
 # ## Six questions
 #
-# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is
+# right.
 
 # %% [markdown] tags=["question:no-scale"]
 # **1. What happens to the weights of attention at a width of 512 if we forget to divide by $\sqrt{d}$?**
 #
 # <details><summary>Answer</summary>
 #
-# Nearly all weight goes to one key: the scores have a standard deviation of about 22 instead of 1. The softmax saturates, and its gradient vanishes.
+# Nearly all weight goes to one key: the scores have a standard deviation of about 22 instead of 1. The softmax
+# saturates, and its gradient vanishes.
 #
 # ```python
 # q, k = rng.standard_normal((100, 512)), rng.standard_normal((50, 512))
@@ -991,7 +993,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# No. Its weights are positive and sum to 1, so each output lies between the smallest and the largest value. To make something new a network needs the MLP.
+# No. Its weights are positive and sum to 1, so each output lies between the smallest and the largest value. To make
+# something new a network needs the MLP.
 #
 # ```python
 # q, k, v = rng.standard_normal((3, 20, 4))
@@ -1015,11 +1018,13 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:more-heads"]
-# **4. A layer of width 32 gets eight heads instead of one. What changes: its parameters, or the number of its attention maps?**
+# **4. A layer of width 32 gets eight heads instead of one. What changes: its parameters, or the number of its
+# attention maps?**
 #
 # <details><summary>Answer</summary>
 #
-# The maps: eight instead of one. The heads divide the 32 numbers among themselves, so the four matrices keep their size.
+# The maps: eight instead of one. The heads divide the 32 numbers among themselves, so the four matrices keep their
+# size.
 #
 # ```python
 # one, eight = (mv.nn.MultiHeadAttention(32, heads, rng=0) for heads in (1, 8))
@@ -1035,7 +1040,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# Nothing: each query finds the same keys and averages the same values. If the *queries* are put into another order, the outputs follow.
+# Nothing: each query finds the same keys and averages the same values. If the *queries* are put into another order,
+# the outputs follow.
 #
 # ```python
 # q, (k, v), order = rng.standard_normal((5, 4)), rng.standard_normal((2, 7, 4)), rng.permutation(7)
@@ -1046,7 +1052,8 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:twice-the-side"]
-# **6. An image gets twice as many pixels along each side, and the patches stay as they are. By which factor grows the map of the attention weights?**
+# **6. An image gets twice as many pixels along each side, and the patches stay as they are. By which factor grows
+# the map of the attention weights?**
 #
 # <details><summary>Answer</summary>
 #

@@ -1162,10 +1162,12 @@ passed = claims(
 # %% [markdown]
 # ## Six questions
 #
-# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is
+# right.
 
 # %% [markdown] tags=["question:distant-places"]
-# **1. How many $3 \times 3$ convolutions does it take until the middle of a map of $15 \times 15$ depends on its corners, and how many layers of attention?**
+# **1. How many $3 \times 3$ convolutions does it take until the middle of a map of $15 \times 15$ depends on its
+# corners, and how many layers of attention?**
 #
 # <details><summary>Answer</summary>
 #
@@ -1182,7 +1184,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# What it had learned, if it was trained before: the module would change its maps at once. With $\gamma = 0$ it starts as the identity, and is faded in as far as it helps.
+# What it had learned, if it was trained before: the module would change its maps at once. With $\gamma = 0$ it
+# starts as the identity, and is faded in as far as it helps.
 #
 # ```python
 # fresh = mv.models.SelfAttention2d(64, spectral=False, rng=0)
@@ -1198,7 +1201,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# The same maps in that other order: the block compares places and does not know to which frame they belong. Without a hint of time it cannot tell a film from its reverse.
+# The same maps in that other order: the block compares places and does not know to which frame they belong. Without
+# a hint of time it cannot tell a film from its reverse.
 #
 # ```python
 # film, order = rng.standard_normal((1, 4, 3, 2, 2)), np.array([2, 0, 1])
@@ -1209,11 +1213,13 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:larger-window"]
-# **4. A window grows from 3 to 11 pixels. What happens to the parameters of a convolution, and to those of local attention?**
+# **4. A window grows from 3 to 11 pixels. What happens to the parameters of a convolution, and to those of local
+# attention?**
 #
 # <details><summary>Answer</summary>
 #
-# Those of the convolution grow with the area, to more than 13 times as many. Those of local attention stay nearly the same: three projections, and tables for 11 rows and columns of offsets instead of 3.
+# Those of the convolution grow with the area, to more than 13 times as many. Those of local attention stay nearly
+# the same: three projections, and tables for 11 rows and columns of offsets instead of 3.
 #
 # ```python
 # grown = {name: row["parameters"][-1] / row["parameters"][0] for name, row in costs["layers"].items()}
@@ -1227,7 +1233,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# The mean over the neighbours that exist: all scores are equal. With zeros as a border, which take part in the mean, a picture of ones would become darker at its rim.
+# The mean over the neighbours that exist: all scores are equal. With zeros as a border, which take part in the
+# mean, a picture of ones would become darker at its rim.
 #
 # ```python
 # eye = np.eye(2)
@@ -1237,11 +1244,13 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:flat-geometry"]
-# **6. A local relation layer has a flat geometry and is used on a picture of one colour. What happens if its appearance term is made ten times as strong?**
+# **6. A local relation layer has a flat geometry and is used on a picture of one colour. What happens if its
+# appearance term is made ten times as strong?**
 #
 # <details><summary>Answer</summary>
 #
-# Nothing: all pixels are alike, so all differences are 0 and all weights equal. The appearance term works only where pixels differ.
+# Nothing: all pixels are alike, so all differences are 0 and all weights equal. The appearance term works only
+# where pixels differ.
 #
 # ```python
 # even, w1 = np.full((1, 1, 5, 5), 0.4), np.ones((1, 1))

@@ -701,14 +701,17 @@ passed = claims(
 # %% [markdown]
 # ## Six questions
 #
-# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is
+# right.
 
 # %% [markdown] tags=["question:half-patches"]
-# **1. What would happen to the tokens of the photo, and to the work of attention, if the patches were half as wide and half as high?**
+# **1. What would happen to the tokens of the photo, and to the work of attention, if the patches were half as wide
+# and half as high?**
 #
 # <details><summary>Answer</summary>
 #
-# There would be four times as many tokens, 96 instead of 24. Attention compares every pair, so it would have 16 times as many pairs to compare.
+# There would be four times as many tokens, 96 instead of 24. Attention compares every pair, so it would have 16
+# times as many pairs to compare.
 #
 # ```python
 # halves = mv.vision.patchify(photo[None], patch // 2)[0]
@@ -722,7 +725,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# The same vectors, in that other order. Nothing in a block knows at which place a vector stands, so no such network could learn to reverse.
+# The same vectors, in that other order. Nothing in a block knows at which place a vector stands, so no such network
+# could learn to reverse.
 #
 # ```python
 # layer, tokens, order = nn.TransformerEncoderLayer(16, 4, 64, rng=0), rng.standard_normal((1, 7, 16)), rng.permutation(7)
@@ -737,7 +741,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# The same as before. It subtracts the mean, which removes the 3, and divides by the standard deviation, which removes the 10.
+# The same as before. It subtracts the mean, which removes the 3, and divides by the standard deviation, which
+# removes the 10.
 #
 # ```python
 # token = rng.standard_normal((1, 8))
@@ -751,7 +756,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# Twice the width: four times the parameters, since they grow like $12 D^2$. Twice the heads change nothing, because the heads divide the width among themselves.
+# Twice the width: four times the parameters, since they grow like $12 D^2$. Twice the heads change nothing, because
+# the heads divide the width among themselves.
 #
 # ```python
 # size = lambda d, heads: sum(p.size for p in nn.TransformerEncoderLayer(d, heads, 4 * d, rng=0).parameters())
@@ -764,7 +770,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# That of place 4: the network has learned to look up place $6 - i$. The encoder lets every place see every other, so all of the memory changes a little. But the decoder reads only what it needs.
+# That of place 4: the network has learned to look up place $6 - i$. The encoder lets every place see every other,
+# so all of the memory changes a little. But the decoder reads only what it needs.
 #
 # ```python
 # before, _, _ = batch(100)
@@ -780,7 +787,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# Something wrong. It can be run, because the sine code has a value for place 7 too. But it has learned to begin with place 6, and never saw a number that goes on behind it.
+# Something wrong. It can be run, because the sine code has a value for place 7 too. But it has learned to begin
+# with place 6, and never saw a number that goes on behind it.
 #
 # ```python
 # longer = rng.integers(0, 10, (100, 8))

@@ -865,14 +865,17 @@ passed = claims(
 # %% [markdown]
 # ## Six questions
 #
-# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is
+# right.
 
 # %% [markdown] tags=["question:only-masks"]
 # **1. What would change if every chosen word became `[MASK]`, instead of 80 % of them?**
 #
 # <details><summary>Answer</summary>
 #
-# A word that is not `[MASK]` would never be asked for. So the network could ignore all words in visible places but as a help for the others, and would represent them badly. As it is, one visible word in sixty is scored: half of these words are wrong.
+# A word that is not `[MASK]` would never be asked for. So the network could ignore all words in visible places but
+# as a help for the others, and would represent them badly. As it is, one visible word in sixty is scored: half of
+# these words are wrong.
 #
 # ```python
 # ids = np.random.default_rng(0).integers(4, 30, (500, 48))
@@ -898,11 +901,13 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:four-textures"]
-# **3. A model gives each of the four textures 1/4, and is right about everything else. Is its loss for hidden textures good?**
+# **3. A model gives each of the four textures 1/4, and is right about everything else. Is its loss for hidden
+# textures good?**
 #
 # <details><summary>Answer</summary>
 #
-# It is as good as it can be. The caption leaves four textures open, so no model gets below $\ln 4 = 1.386$ nats. A loss says little without the entropy of the data.
+# It is as good as it can be. The caption leaves four textures open, so no model gets below $\ln 4 = 1.386$ nats. A
+# loss says little without the entropy of the data.
 #
 # ```python
 # least = mv.ops.cross_entropy(np.zeros((4, 4)), np.arange(4))
@@ -912,11 +917,13 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:fewer-visible"]
-# **4. A masked autoencoder hides 75 % of the patches instead of 50 %. How many pairs of tokens does its encoder compare then?**
+# **4. A masked autoencoder hides 75 % of the patches instead of 50 %. How many pairs of tokens does its encoder
+# compare then?**
 #
 # <details><summary>Answer</summary>
 #
-# A quarter as many: the hidden patches do not enter the encoder, so there are half as many tokens, and pairs go with the square.
+# A quarter as many: the hidden patches do not enter the encoder, so there are half as many tokens, and pairs go
+# with the square.
 #
 # ```python
 # kept = [random_masking(np.zeros((1, 64, 8)), ratio, rng.random((1, 64)))[0].shape[1] for ratio in (0.5, 0.75)]
@@ -929,7 +936,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# The kept tokens stand in the order of their random ranks. The code of place 0 would go to a different patch each time, and the encoder could not know where a patch was.
+# The kept tokens stand in the order of their random ranks. The code of place 0 would go to a different patch each
+# time, and the encoder could not know where a patch was.
 #
 # ```python
 # at = np.arange(64.0).reshape(1, 64, 1)
@@ -943,7 +951,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# Zeros, whatever the colour: the patch minus its own mean is 0. So brightness and colour, which are easy to guess from the neighbours, no longer count.
+# Zeros, whatever the colour: the patch minus its own mean is 0. So brightness and colour, which are easy to guess
+# from the neighbours, no longer count.
 #
 # ```python
 # for level in (0.2, 0.9):

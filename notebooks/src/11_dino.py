@@ -969,7 +969,8 @@ passed = claims(
 # %% [markdown]
 # ## Six questions
 #
-# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is
+# right.
 
 # %% [markdown] tags=["question:slow-teacher"]
 # **1. How much of its starting weights does a teacher with momentum 0.99 still have after 70 steps of training?**
@@ -989,7 +990,8 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:shifted-outputs"]
-# **2. The same number is added to all outputs of the teacher. What happens to the loss? And if it is added to one output alone, and to the centre there?**
+# **2. The same number is added to all outputs of the teacher. What happens to the loss? And if it is added to one
+# output alone, and to the centre there?**
 #
 # <details><summary>Answer</summary>
 #
@@ -1008,7 +1010,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# It is nearly 0, the least that is possible, and the network is useless: it collapsed. Watch the entropies: that of each answer and that of their mean are both 0.
+# It is nearly 0, the least that is possible, and the network is useless: it collapsed. Watch the entropies: that of
+# each answer and that of their mean are both 0.
 #
 # ```python
 # one_answer = np.tile(100.0 * (np.arange(8) == 3), (6, 1))
@@ -1022,7 +1025,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# 14: the teacher's two answers are each compared with the student's eight, without the two pairs in which both saw the same view.
+# 14: the teacher's two answers are each compared with the student's eight, without the two pairs in which both saw
+# the same view.
 #
 # ```python
 # answers_of = rng.standard_normal((8, 4)), rng.standard_normal((2, 4)), np.zeros(4), 8
@@ -1035,7 +1039,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# They become soft: all outputs get nearly the same probability, and the student can agree by saying the same for every picture. This is the second collapse.
+# They become soft: all outputs get nearly the same probability, and the student can agree by saying the same for
+# every picture. This is the second collapse.
 #
 # ```python
 # outputs = rng.normal(0, 0.3, (100, 64))
@@ -1045,11 +1050,13 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:without-colour-changes"]
-# **6. DINO is trained on coloured shapes, and its views keep the colours. What will its nearest neighbours have in common?**
+# **6. DINO is trained on coloured shapes, and its views keep the colours. What will its nearest neighbours have in
+# common?**
 #
 # <details><summary>Answer</summary>
 #
-# The colour. It is the easiest thing that two views of one picture share, so it answers the question; the shape is hardly needed. Views that change colours at random would take this way out.
+# The colour. It is the easiest thing that two views of one picture share, so it answers the question; the shape is
+# hardly needed. Views that change colours at random would take this way out.
 #
 # ```python
 # last = {what: np.array(study["scenes"]["whole"][what])[:, -1].mean() for what in ("colour", "shape")}

@@ -904,14 +904,16 @@ passed = claims(
 # %% [markdown]
 # ## Six questions
 #
-# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is
+# right.
 
 # %% [markdown] tags=["question:knows-nothing"]
 # **1. What is the loss of a CLIP that gives all pairs the same cosine, with batches of 64 and with batches of 256?**
 #
 # <details><summary>Answer</summary>
 #
-# $\log 64 = 4.16$ and $\log 256 = 5.55$. It guesses among as many captions as there are in the batch, so losses of different batch sizes cannot be compared.
+# $\log 64 = 4.16$ and $\log 256 = 5.55$. It guesses among as many captions as there are in the batch, so losses of
+# different batch sizes cannot be compared.
 #
 # ```python
 # for size in (64, 256):
@@ -920,7 +922,8 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:longer-vectors"]
-# **2. All picture embeddings are made ten times as long. What happens to the loss? And if the factor $e^s$ is ten times as large?**
+# **2. All picture embeddings are made ten times as long. What happens to the loss? And if the factor $e^s$ is ten
+# times as large?**
 #
 # <details><summary>Answer</summary>
 #
@@ -935,11 +938,13 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:shuffled-texts"]
-# **3. The pictures and the texts of a batch are shuffled in the same way. What happens to the loss? And if only the texts are shuffled?**
+# **3. The pictures and the texts of a batch are shuffled in the same way. What happens to the loss? And if only the
+# texts are shuffled?**
 #
 # <details><summary>Answer</summary>
 #
-# In the same way: nothing, the pairs stay together, and rows and columns of the table move alike. Only the texts: what is right changes, and the loss of a trained model rises.
+# In the same way: nothing, the pairs stay together, and rows and columns of the table move alike. Only the texts:
+# what is right changes, and the loss of a trained model rises.
 #
 # ```python
 # order = np.roll(np.arange(64), 5)
@@ -954,7 +959,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# Behind: nothing. The mask is causal, and the embedding is read at the end symbol, which has not seen what follows. Before: it changes.
+# Behind: nothing. The mask is causal, and the embedding is read at the end symbol, which has not seen what follows.
+# Before: it changes.
 #
 # ```python
 # assert (plain == padded).all() and abs(plain - changed).max() > 0.01
@@ -962,7 +968,8 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:unknown-word"]
-# **5. Byte pairs were learned from captions of shapes. Into how many symbols is a word cut that they never had, and can it be read back?**
+# **5. Byte pairs were learned from captions of shapes. Into how many symbols is a word cut that they never had, and
+# can it be read back?**
 #
 # <details><summary>Answer</summary>
 #
@@ -976,11 +983,13 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:one-more-class"]
-# **6. A network names digits by nine texts, from zero to eight. What has to change in it so that it can say *nine* too?**
+# **6. A network names digits by nine texts, from zero to eight. What has to change in it so that it can say *nine*
+# too?**
 #
 # <details><summary>Answer</summary>
 #
-# Nothing. A class is a text, so its embedding is one more row in the table of classes. Before, every nine got another name;
+# Nothing. A class is a text, so its embedding is one more row in the table of classes. Before, every nine got
+# another name;
 # now most are right.
 #
 # ```python

@@ -853,14 +853,17 @@ passed = claims(
 # %% [markdown]
 # ## Six questions
 #
-# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is
+# right.
 
 # %% [markdown] tags=["question:longer-film"]
-# **1. A film gets twice as many frames. By which factor grow the pairs of joint attention, and those of space and time apart?**
+# **1. A film gets twice as many frames. By which factor grow the pairs of joint attention, and those of space and
+# time apart?**
 #
 # <details><summary>Answer</summary>
 #
-# Joint: by 4, since all pairs of twice as many tokens are compared. Apart: by 2.15, little more than twice, because most pairs lie within a frame and only those in time grow by 4.
+# Joint: by 4, since all pairs of twice as many tokens are compared. Apart: by 2.15, little more than twice, because
+# most pairs lie within a frame and only those in time grow by 4.
 #
 # ```python
 # joint_pairs, apart_pairs = lambda T, N: (T * N) ** 2, lambda T, N: T * N**2 + N * T**2
@@ -874,7 +877,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# The same, whatever the film shows: a mean does not see the order. With a temporal encoder and positions in time the answer changes.
+# The same, whatever the film shows: a mean does not see the order. With a temporal encoder and positions in time
+# the answer changes.
 #
 # ```python
 # some_films, _ = squares(8, np.random.default_rng(3))
@@ -892,7 +896,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# Nothing yet: it gives all frames the same weights, so it takes their mean. If the two frames of every tubelet change places, all tokens stay the same.
+# Nothing yet: it gives all frames the same weights, so it takes their mean. If the two frames of every tubelet
+# change places, all tokens stay the same.
 #
 # ```python
 # flat = rng.standard_normal((5, 3, 1, 4, 4))
@@ -920,7 +925,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# The class token and its position, 768 numbers each. It splits its heads among frames and places, and a class token belongs to neither; the film's class is read from the mean of all tokens.
+# The class token and its position, 768 numbers each. It splits its heads among frames and places, and a class token
+# belongs to neither; the film's class is read from the mean of all tokens.
 #
 # ```python
 # assert counts["joint"] - counts["factorised dot-product"] == 2 * 768
@@ -932,7 +938,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# Numbers 2, 6 and 10, counted from 0: the middle of each third. What comes and goes between two of them is lost, and no single token knows anything about motion.
+# Numbers 2, 6 and 10, counted from 0: the middle of each third. What comes and goes between two of them is lost,
+# and no single token knows anything about motion.
 #
 # ```python
 # numbered = np.arange(12.0).reshape(1, 12, 1, 1, 1)

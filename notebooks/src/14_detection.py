@@ -1910,14 +1910,16 @@ passed = mv.laws.check("soft_nms", my_soft_nms).passed
 # %% [markdown]
 # ## Six questions
 #
-# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is
+# right.
 
 # %% [markdown] tags=["question:larger-picture"]
 # **1. A picture gets twice as many pixels along each side. By which factor grows the number of its windows?**
 #
 # <details><summary>Answer</summary>
 #
-# By nearly 16: a box has two vertical and two horizontal edges, so the number of windows grows with the fourth power of the side.
+# By nearly 16: a box has two vertical and two horizontal edges, so the number of windows grows with the fourth
+# power of the side.
 #
 # ```python
 # factor = count_windows(128, 128) / count_windows(64, 64)
@@ -1930,7 +1932,8 @@ passed = mv.laws.check("soft_nms", my_soft_nms).passed
 #
 # <details><summary>Answer</summary>
 #
-# It removes the less sure of them, although it is right. The threshold knows nothing of the picture. At 0.7 both stay, and with them more duplicates of other objects.
+# It removes the less sure of them, although it is right. The threshold knows nothing of the picture. At 0.7 both
+# stay, and with them more duplicates of other objects.
 #
 # ```python
 # pair_of_boxes = np.array([[0.0, 0, 10, 10], [2.5, 0, 12.5, 10]])
@@ -1940,11 +1943,13 @@ passed = mv.laws.check("soft_nms", my_soft_nms).passed
 # </details>
 
 # %% [markdown] tags=["question:perfect-proposal"]
-# **3. What should the box regression return for a proposal that fits its object exactly? And for one that is half as wide?**
+# **3. What should the box regression return for a proposal that fits its object exactly? And for one that is half
+# as wide?**
 #
 # <details><summary>Answer</summary>
 #
-# Four zeros, which is where its training begins. If the proposal is half as wide, with the same centre, then $t_w = \log 2$ and the others are 0.
+# Four zeros, which is where its training begins. If the proposal is half as wide, with the same centre, then $t_w =
+# \log 2$ and the others are 0.
 #
 # ```python
 # box = np.array([[10.0, 10, 30, 20]])
@@ -1958,7 +1963,8 @@ passed = mv.laws.check("soft_nms", my_soft_nms).passed
 #
 # <details><summary>Answer</summary>
 #
-# RoIPool stays the same, if the rounded corners do: then the head cannot know that the box has moved. RoIAlign follows, on a map that rises evenly by exactly 0.3.
+# RoIPool stays the same, if the rounded corners do: then the head cannot know that the box has moved. RoIAlign
+# follows, on a map that rises evenly by exactly 0.3.
 #
 # ```python
 # here, there = one_region(3, 3, 9, 9), one_region(3.3, 3, 9.3, 9)
@@ -1969,11 +1975,13 @@ passed = mv.laws.check("soft_nms", my_soft_nms).passed
 # </details>
 
 # %% [markdown] tags=["question:finer-map"]
-# **5. A region proposal network has three anchors at each of $16 \times 16$ cells. How many does it have if its map is twice as fine, and what is that good for?**
+# **5. A region proposal network has three anchors at each of $16 \times 16$ cells. How many does it have if its map
+# is twice as fine, and what is that good for?**
 #
 # <details><summary>Answer</summary>
 #
-# 3,072 instead of 768. Small objects get anchors that stand nearer to them; but most anchors are background, and now even more of them.
+# 3,072 instead of 768. Small objects get anchors that stand nearer to them; but most anchors are background, and
+# now even more of them.
 #
 # ```python
 # count_anchors = lambda cells, stride: len(mv.vision.anchor_boxes(cells, cells, stride, (8, 16, 28), (1,)))
@@ -1986,7 +1994,8 @@ passed = mv.laws.check("soft_nms", my_soft_nms).passed
 #
 # <details><summary>Answer</summary>
 #
-# It finds one at most: each cell answers for one object, and has one set of class probabilities. A finer grid tells the two apart.
+# It finds one at most: each cell answers for one object, and has one set of class probabilities. A finer grid tells
+# the two apart.
 #
 # ```python
 # near = np.array([[0.45, 0.45, 0.2, 0.1], [0.55, 0.52, 0.1, 0.3]], np.float32)

@@ -1534,14 +1534,17 @@ passed = claims(
 # %% [markdown]
 # ## Six questions
 #
-# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is
+# right.
 
 # %% [markdown] tags=["question:all-ground"]
-# **1. Nine tenths of the pixels are grass, the rest is a star. A network says grass everywhere. How good are its pixels, and how good is its mIoU?**
+# **1. Nine tenths of the pixels are grass, the rest is a star. A network says grass everywhere. How good are its
+# pixels, and how good is its mIoU?**
 #
 # <details><summary>Answer</summary>
 #
-# 90 % of the pixels are right, and the mIoU is 0.45: the IoU of grass is 0.9, that of the star is 0, and both count alike.
+# 90 % of the pixels are right, and the mIoU is 0.45: the IoU of grass is 0.9, that of the star is 0, and both count
+# alike.
 #
 # ```python
 # there = np.zeros((10, 10), int)
@@ -1552,11 +1555,13 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:one-more-layer"]
-# **2. A sliding window with 8 layers gets 16. By about which factor grows its waste, compared with the whole image at once?**
+# **2. A sliding window with 8 layers gets 16. By about which factor grows its waste, compared with the whole image
+# at once?**
 #
 # <details><summary>Answer</summary>
 #
-# By less than 4: with $L$ layers a patch has $2L + 1$ pixels on a side, so the work for each pixel grows like $L^3$, that of the whole image like $L$.
+# By less than 4: with $L$ layers a patch has $2L + 1$ pixels on a side, so the work for each pixel grows like
+# $L^3$, that of the whole image like $L$.
 #
 # ```python
 # waste_of = lambda n: positions(n, 224)[0] / positions(n, 224)[1]
@@ -1583,7 +1588,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# The copies of a $2 \times 2$ filter lie side by side. Those of a $3 \times 3$ filter overlap: some pixels get one copy, others two or four, which can show as a checkerboard.
+# The copies of a $2 \times 2$ filter lie side by side. Those of a $3 \times 3$ filter overlap: some pixels get one
+# copy, others two or four, which can show as a checkerboard.
 #
 # ```python
 # copies = lambda k: set(ops.conv_transpose2d(np.ones((1, 1, 4, 4)), np.ones((1, 1, k, k)), stride=2).ravel())
@@ -1592,7 +1598,8 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:without-the-way-over"]
-# **5. What happens to the labels of the trained U-Net if all maps of the way down are replaced by zeros on their way over?**
+# **5. What happens to the labels of the trained U-Net if all maps of the way down are replaced by zeros on their
+# way over?**
 #
 # <details><summary>Answer</summary>
 #
@@ -1609,7 +1616,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# Nothing: only the channel of the true class is judged, and the box head decides which channel is used. So classes do not compete for pixels.
+# Nothing: only the channel of the true class is judged, and the box head decides which channel is used. So classes
+# do not compete for pixels.
 #
 # ```python
 # heads, kind, wanted = rng.standard_normal((1, 6, 14, 14)), np.array([2]), np.ones((1, 14, 14))

@@ -1492,14 +1492,17 @@ passed = claims(
 # %% [markdown]
 # ## Six questions
 #
-# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is
+# right.
 
 # %% [markdown] tags=["question:how-far-at-first"]
-# **1. One patch in the corner of an image changes. Which tokens of a ViT can notice it after the first block, and which places of a U-Net after its first level?**
+# **1. One patch in the corner of an image changes. Which tokens of a ViT can notice it after the first block, and
+# which places of a U-Net after its first level?**
 #
 # <details><summary>Answer</summary>
 #
-# Of the ViT nearly all: each token attends to all others. Of the U-Net only those near the corner, since two convolutions reach two pixels further.
+# Of the ViT nearly all: each token attends to all others. Of the U-Net only those near the corner, since two
+# convolutions reach two pixels further.
 #
 # ```python
 # assert reached["ViT"][1] > 0.5 and reached["U-Net"][1] < 0.1
@@ -1507,11 +1510,13 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:twice-the-image"]
-# **2. An image has twice as many pixels along each side. What happens to the encoder's weights, to its positions, and to its attention?**
+# **2. An image has twice as many pixels along each side. What happens to the encoder's weights, to its positions,
+# and to its attention?**
 #
 # <details><summary>Answer</summary>
 #
-# The weights stay. The table of positions is enlarged like a picture, to four times as many rows. The maps of attention become 16 times as large.
+# The weights stay. The table of positions is enlarged like a picture, to four times as many rows. The maps of
+# attention become 16 times as large.
 #
 # ```python
 # codes, grid = setr.encoder.pos_embed.numpy(), setr.encoder.grid
@@ -1521,11 +1526,13 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:order-of-steps"]
-# **3. Does it matter whether the last $1 \times 1$ convolution stands before the bilinear enlargement or behind it? And a ReLU?**
+# **3. Does it matter whether the last $1 \times 1$ convolution stands before the bilinear enlargement or behind it?
+# And a ReLU?**
 #
 # <details><summary>Answer</summary>
 #
-# Not for the convolution: one mixes channels, the other places, and both are linear. So it is computed on the small map. A ReLU may not be exchanged.
+# Not for the convolution: one mixes channels, the other places, and both are linear. So it is computed on the small
+# map. A ReLU may not be exchanged.
 #
 # ```python
 # z, w = rng.standard_normal((1, 5, 3, 4)), rng.standard_normal((2, 5, 1, 1))
@@ -1536,7 +1543,8 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:deepest-stream"]
-# **4. In multi-level aggregation one feature of the deepest layer changes. Which streams change, and which change if it is one of the shallowest?**
+# **4. In multi-level aggregation one feature of the deepest layer changes. Which streams change, and which change
+# if it is one of the shallowest?**
 #
 # <details><summary>Answer</summary>
 #
@@ -1566,11 +1574,13 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:attention-takes-over"]
-# **6. From how many patches on does attention cost more than the matrices of a layer, at a width of 192 and at one of 768?**
+# **6. From how many patches on does attention cost more than the matrices of a layer, at a width of 192 and at one
+# of 768?**
 #
 # <details><summary>Answer</summary>
 #
-# From $6d$ on: 1,152 patches, which is an image of 543 pixels in patches of 16; and 4,608 patches, one of 1,086 pixels. Wide networks notice the square later.
+# From $6d$ on: 1,152 patches, which is an image of 543 pixels in patches of 16; and 4,608 patches, one of 1,086
+# pixels. Wide networks notice the square later.
 #
 # ```python
 # for d in (192, 768):

@@ -1030,14 +1030,16 @@ passed = claims(
 # %% [markdown]
 # ## Six questions
 #
-# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is
+# right.
 
 # %% [markdown] tags=["question:perfect-pixels"]
 # **1. A network gives every pixel its right class. Can one read from its answer how many stars there are?**
 #
 # <details><summary>Answer</summary>
 #
-# Only if no two of them touch and none is cut in two: a connected region is only a guess at an object. On 100 scenes this guess costs two points of PQ in a hundred. No better pixels can mend it.
+# Only if no two of them touch and none is cut in two: a connected region is only a guess at an object. On 100
+# scenes this guess costs two points of PQ in a hundred. No better pixels can mend it.
 #
 # ```python
 # assert joined["PQ_things"] < regions["PQ_things"] < 1
@@ -1049,7 +1051,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# It becomes harder: all logits are three times as large, so probabilities move towards 0 and 1. The pixels above one half are the same.
+# It becomes harder: all logits are three times as large, so probabilities move towards 0 and 1. The pixels above
+# one half are the same.
 #
 # ```python
 # soft, hard = sigmoid(in_one_line[mine]), sigmoid(3 * in_one_line[mine])
@@ -1059,11 +1062,13 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:many-voters"]
-# **3. Three queries say "sand" with 0.4 each and cover a pixel fully; one says "star" with 0.9 and covers it too. What is the pixel in the semantic map, and what in the panoptic map?**
+# **3. Three queries say "sand" with 0.4 each and cover a pixel fully; one says "star" with 0.9 and covers it too.
+# What is the pixel in the semantic map, and what in the panoptic map?**
 #
 # <details><summary>Answer</summary>
 #
-# Sand in the semantic map, where votes are added: 1.2 against 0.9. In the panoptic map the pixel goes to one query, the surest: the star.
+# Sand in the semantic map, where votes are added: 1.2 against 0.9. In the panoptic map the pixel goes to one query,
+# the surest: the star.
 #
 # ```python
 # chances = np.array([[0.0, 0.4, 0.6]] * 3 + [[0.9, 0.0, 0.1]])
@@ -1089,7 +1094,8 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:exchanged-segments"]
-# **5. The true segments of a scene come in another order, or the queries of the answer do. What happens to the loss?**
+# **5. The true segments of a scene come in another order, or the queries of the answer do. What happens to the
+# loss?**
 #
 # <details><summary>Answer</summary>
 #
@@ -1098,7 +1104,7 @@ passed = claims(
 # ```python
 # swapped = rng.permutation(Q)
 # turned = mv.models.MaskFormerOutput(single.logits.data[:, swapped], single.masks.data[:, swapped])
-# np.testing.assert_allclose(float(compare(turned, [target])["loss"].data), terms["loss"], rtol=1e-5)
+# np.testing.assert_allclose(float(compare(turned, [target])["loss"]), terms["loss"], rtol=1e-5)
 # ```
 # </details>
 
@@ -1107,7 +1113,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# No. Where several masks overlap the sum is above 1, where none is sure it is near 0. Only the largest vote counts, so nothing has to sum to 1.
+# No. Where several masks overlap the sum is above 1, where none is sure it is near 0. Only the largest vote counts,
+# so nothing has to sum to 1.
 #
 # ```python
 # sums = mv.vision.semantic_inference(output.logits, output.masks).data.sum(axis=1)

@@ -1447,15 +1447,119 @@ passed = claims(
 # </details>
 
 # %% [markdown]
-# ## What to take away
+# ## Six questions
 #
-# - SAM answers questions. The picture is embedded once; each prompt costs only the light decoder.
-# - Points, boxes and texts become tokens, masks become maps. A position is coded by random waves, whose products fall off
-#   with the distance.
-# - In a two-way layer tokens look at the picture, and the picture looks at the tokens.
-# - A mask is the product of one vector with every pixel. One click gets three, because it can mean several things; the one
-#   with the least loss learns.
-# - The model estimates the IoU of its own masks: this chooses among them, and sorts out masks that nobody asked for.
-# - The next click comes from the error. So a model is trained for the way in which it is used.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is
+# right.
+
+# %% [markdown] tags=["question:a-hundred-clicks"]
+# **1. Somebody clicks a hundred times on one picture. How often does the image encoder run, and how often the
+# decoder?**
+#
+# <details><summary>Answer</summary>
+#
+# Once, and a hundred times: the encoder does not see the prompt, so its result is kept. The answer from the kept
+# embedding is the same.
+#
+# ```python
+# with mv.no_grad():
+#     kept = model.embed(scene.image[None])
+#     apart = model(scene.image[None], **on(30, 20)).masks.data - model.answer(kept, **on(30, 20)).masks.data
+# assert abs(apart).max() < 1e-3
+# ```
+# </details>
+
+# %% [markdown] tags=["question:larger-windows"]
+# **2. What happens to the products of queries and keys if SAM's windows had 16 instead of 14 tokens on a side?**
+#
+# <details><summary>Answer</summary>
+#
+# There would be 16 windows without any zeros beside the picture, $16 \cdot 256^2 = 1{,}048{,}576$ products, about
+# as many as the 960,400 of 25 windows with 14.
+#
+# ```python
+# products = lambda side: math.ceil(64 / side) ** 2 * side**4
+# assert (products(14), products(16)) == (960_400, 1_048_576)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:same-distance"]
+# **3. Two points lie ten pixels apart, once at the left of the picture and once at the right. What can one say
+# about the product of their codes?**
+#
+# <details><summary>Answer</summary>
+#
+# It is the same: the product depends on the difference of the two points alone. It is largest for a point with
+# itself.
+#
+# ```python
+# near, far = (code_fast(np.array([[x, 30.0], [x + 10, 30.0]]), (64, 64), G) for x in (5.0, 48.0))
+# np.testing.assert_allclose(near[0] @ near[1], far[0] @ far[1])
+# assert near[0] @ near[0] > near[0] @ near[1]
+# ```
+# </details>
+
+# %% [markdown] tags=["question:order-of-clicks"]
+# **4. Does the order of three clicks matter? And whether a click is on the object or not on it?**
+#
+# <details><summary>Answer</summary>
+#
+# The order does not: tokens are a set, and a click's code tells its place and not its number. The kind does: it is
+# a learned vector that is added to the code.
+#
+# ```python
+# places_of, kinds_of = np.float32([[[[10, 20], [30, 22], [50, 9]]]]), np.array([[[1, 0, 1]]])
+# with mv.no_grad():
+#     answer_to = lambda order, kinds: model.answer(embedding, points=places_of[:, :, order], point_labels=kinds[:, :, order]).masks.data
+#     first, second, third = answer_to([0, 1, 2], kinds_of), answer_to([2, 0, 1], kinds_of), answer_to([0, 1, 2], 1 - kinds_of)
+# assert abs(first - second).max() < 1e-2 < abs(first - third).max()
+# ```
+# </details>
+
+# %% [markdown] tags=["question:mean-of-two-answers"]
+# **5. A click means the shirt in half of the training and the person in the other half. What does a network learn
+# that may give one mask only?**
+#
+# <details><summary>Answer</summary>
+#
+# A probability near one half for all pixels that belong to the person and not to the shirt: there cross-entropy is
+# least. Of three masks, of which only the best learns, one can become the shirt and another the person.
+#
+# ```python
+# both_ways = lambda p: -(np.log(p) + np.log(1 - p)) / 2
+# chances = np.linspace(0.01, 0.99, 99)
+# assert np.isclose(chances[both_ways(chances).argmin()], 0.5)
+# ```
+# </details>
+
+# %% [markdown] tags=["question:steeper-edge"]
+# **6. All logits of a mask are multiplied by 5. What happens to the mask, and to its stability?**
+#
+# <details><summary>Answer</summary>
+#
+# The mask stays: the sign of a logit decides. Its stability rises, because fewer pixels lie between the two
+# thresholds.
+#
+# ```python
+# soft_mask = 0.4 * (8 - radius)
+# assert ((5 * soft_mask > 0) == (soft_mask > 0)).all()
+# assert stability(5 * soft_mask) > stability(soft_mask)
+# ```
+# </details>
+
+# %% [markdown]
+# ## What you can do now
+#
+# - You can ask SAM in four ways, and say what each costs. The picture is embedded once; each prompt costs only the light
+#   decoder.
+# - You can turn prompts into tokens: points, boxes and texts become tokens, masks become maps. A position is coded by random
+#   waves, whose products fall off with the distance.
+# - You can write a two-way layer, in which tokens look at the picture, and the picture looks at the tokens.
+# - You can say what a mask is made of: the product of one vector with every pixel. One click gets three, because it can
+#   mean several things; the one with the least loss learns.
+# - You can say what the model's estimate of its own IoU is good for: it chooses among masks, and sorts out those that nobody
+#   asked for.
+# - You can train with simulated clicks. The next click comes from the error, so a model is trained for the way in which it
+#   is used.
 #
 # Next: [21. Speed](21_speed.ipynb): why all this takes as long as it takes, and what can be done about it.

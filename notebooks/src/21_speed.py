@@ -763,14 +763,16 @@ passed = claims(
 # %% [markdown]
 # ## Six questions
 #
-# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is right.
+# Try to answer before you unfold. The code in each answer can be pasted into a cell: it shows that the answer is
+# right.
 
 # %% [markdown] tags=["question:twice-the-size"]
 # **1. What happens to the work of a matrix product, and to the numbers it reads, if $n$ is doubled?**
 #
 # <details><summary>Answer</summary>
 #
-# Eight times the multiplications, but only four times the numbers. So each number that was fetched is used twice as often: large products are limited by arithmetic, small ones by memory and by the call.
+# Eight times the multiplications, but only four times the numbers. So each number that was fetched is used twice as
+# often: large products are limited by arithmetic, small ones by memory and by the call.
 #
 # ```python
 # work, read = lambda n: 2 * n**3, lambda n: 3 * n**2 * 4
@@ -784,7 +786,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# The linear layer: it lies under the flat part of the roof. A ReLU does one operation for eight bytes, so it waits for memory as before and gains nothing.
+# The linear layer: it lies under the flat part of the roof. A ReLU does one operation for eight bytes, so it waits
+# for memory as before and gains nothing.
 #
 # ```python
 # bound = lambda peak, name: min(peak, memory * placed[name][1] / placed[name][2])
@@ -798,7 +801,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# Whole arrays again: every step goes over all two million numbers before the next begins, and each pass goes to main memory. The result is the same with every size; only the time differs.
+# Whole arrays again: every step goes over all two million numbers before the next begins, and each pass goes to
+# main memory. The result is the same with every size; only the time differs.
 #
 # ```python
 # part = x[:1000]
@@ -812,7 +816,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# It costs more to start it than the few numbers take. A way says itself when it pays; for two rows of five numbers the plain form of softmax is quicker.
+# It costs more to start it than the few numbers take. A way says itself when it pays; for two rows of five numbers
+# the plain form of softmax is quicker.
 #
 # ```python
 # way = ops.softmax.ways[0]
@@ -821,11 +826,13 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:patches-cost"]
-# **5. A convolution as one product copies its input into patches. By what factor does a kernel of $7 \times 7$ with stride 1 enlarge it?**
+# **5. A convolution as one product copies its input into patches. By what factor does a kernel of $7 \times 7$ with
+# stride 1 enlarge it?**
 #
 # <details><summary>Answer</summary>
 #
-# By almost 49: each pixel, but for those near the border, is part of 49 windows. With a stride of 7 the windows do not overlap, and nothing is copied twice.
+# By almost 49: each pixel, but for those near the border, is part of 49 windows. With a stride of 7 the windows do
+# not overlap, and nothing is copied twice.
 #
 # ```python
 # windows_of = np.lib.stride_tricks.sliding_window_view(np.zeros((1, 3, 70, 70), np.float32), (7, 7), axis=(2, 3))
@@ -839,7 +846,8 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# Only the time, and the last digits: sums are added in another order. A mistake that goes away inside the block is in one of the faster ways.
+# Only the time, and the last digits: sums are added in another order. A mistake that goes away inside the block is
+# in one of the faster ways.
 #
 # ```python
 # small_model = mv.load("vit-digits")

@@ -34,7 +34,7 @@ def put(path, notebook):
 def grades(folder):
     """grades.csv as {student: {task: points}}."""
     found = {}
-    with open(folder / "grades.csv", newline="", encoding="utf-8") as file:
+    with open(folder / "grades.csv", newline="", encoding="utf-8-sig") as file:
         for row in csv.DictReader(file):
             found.setdefault(row["student"], {})[row["task"]] = float(row["points"])
     return found

@@ -6,6 +6,7 @@ Not here: the attacks themselves (attacks.py), honest mistakes (test_class.py).
 import html.parser
 import io
 import json
+import math
 import os
 import socket
 import struct
@@ -24,6 +25,7 @@ from minivis.classroom.judging import judge_submission
 from minivis.classroom.markup import harmless
 from minivis.classroom.remote import Missing, Submission
 from minivis.classroom.students import by_student
+from minivis.classroom.tables import read_grades, write_grades
 from minivis.classroom.tasks import Task
 from minivis.laws.judging.sandbox import Broken
 from tests.classroom.attacks import BODIES, CELLS, HELD_WITHOUT
@@ -280,8 +282,53 @@ def test_of_the_time_that_passes_a_part_counts_always(tmp_path):
     submission.began -= 100
     submission.waited = 10**6  # as if it had waited for the processor all the time
     assert 39 < submission.seconds_left <= 40
+    submission.looked = -math.inf  # so that it asks the system again
+    submission.latest = 0.0
     submission.waited = -90  # as if ninety seconds had passed, and none of them waiting
     assert 9 < submission.seconds_left <= 10
+
+
+def test_the_clock_never_goes_back_and_stays_close(tmp_path, monkeypatch):
+    """It asks the system rarely: what it counts too much in between is little, and no deadline comes twice."""
+    submission = Submission([], tmp_path, 2**31, 100)
+    elapsed = iter(i / 500 for i in range(1000))
+    passed = 0.0
+
+    def monotonic():
+        nonlocal passed
+        passed = next(elapsed)
+        return passed
+
+    monkeypatch.setattr(remote.time, "monotonic", monotonic)
+    monkeypatch.setattr(remote, "clock", lambda: passed / 2)  # half of the time it waits for the processor
+    submission.began_counting = 0.0
+    told = [submission.clock() - passed / 2 for _ in range(900)]
+    assert -1e-9 < min(told) and max(told) <= remote.EXACT_EVERY
+    assert max(told) > 0
+    submission.looked = -math.inf
+    submission.counted = 0.0
+    before = submission.latest
+    monkeypatch.setattr(remote, "clock", lambda: 0.0)
+    assert submission.clock() >= before
+
+
+def test_a_given_function_joins_the_running_process(tmp_path):
+    cells = [(1, "import os\ndef f(): return 'wrong'\ndef g(): return f(), os.getpid()")]
+    with Submission(cells, tmp_path, 2**31, 20) as submission:
+        wrong, first = submission.function("g")()
+        submission.give("f", "def f(): return h()\ndef h(): return 'right'")
+        right, second = submission.function("g")()
+        assert (wrong, right, first) == ("wrong", "right", second)
+        submission.end()
+        assert submission.function("g")()[0] == "right"  # in the next process too
+
+
+def test_a_given_function_that_cannot_join_comes_with_the_next_process(tmp_path):
+    spoil = "import builtins\ndef g():\n    del builtins.exec\n    return f()\ndef f(): return 'wrong'"
+    with Submission([(1, spoil)], tmp_path, 2**31, 20) as submission:
+        assert submission.function("g")() == "wrong"
+        submission.give("f", "def f(): return 'right'")
+        assert submission.function("f")() == "right" and submission.notes == {}
 
 
 def test_a_cell_that_stops_its_process_is_told(tmp_path, monkeypatch):
@@ -513,6 +560,8 @@ def test_names_are_neither_formulas_nor_one_another(tmp_path):
     assert len({name.casefold() for name in found}) == len(found)
     assert {"Müller, Jörg", "Doe, Jane", "HONEST", "hONEST 2", "honest 3", "HYPERLINK(-x-)"} <= set(found)
     assert all(name.isprintable() and name[0] not in "=+-@＝" for name in found)
-    grading._write_rows(tmp_path / "grades.csv", {name: [("corners", 1, 5)] for name in found})
-    assert '"Müller, Jörg",corners,1,5' in (tmp_path / "grades.csv").read_text(encoding="utf-8").splitlines()
-    assert grades(tmp_path).keys() == grading.read_grades(tmp_path / "grades.csv").keys() == set(found)
+    write_grades(tmp_path / "grades.csv", {name: [("corners", 1, 5)] for name in found})
+    assert (
+        '"Müller, Jörg",corners,1,5' in (tmp_path / "grades.csv").read_text(encoding="utf-8-sig").splitlines()
+    )
+    assert grades(tmp_path).keys() == read_grades(tmp_path / "grades.csv").keys() == set(found)

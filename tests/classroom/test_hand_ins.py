@@ -159,7 +159,9 @@ def test_what_lies_beside_the_hand_ins_is_told(stub, tmp_path, capsys):
     assert cli.main(["assignment", "grade", "detr", str(tmp_path)]) == 0
     printed = capsys.readouterr()
     assert f"*: colab.py {beside}\n" in printed.err and "linux: linux.tar.gz is an archive" in printed.err
-    assert "5 graded\n" in printed.out and "solated" in printed.out.splitlines()[-1]
+    assert "The class: 5 students; mean 18.0, median 30 of 30 points; 3 with all points.\n" in printed.out
+    assert "Most common mistakes: every task: no" in printed.out and "overview-detr.html\n" in printed.out
+    assert "5 graded: " in printed.out and "solated" in printed.out.splitlines()[-1]
     full = {task.name: task.most for task in find("detr").tasks}
     none = dict.fromkeys(full, 0)
     assert grades(tmp_path) == {"edge": full, "safari": full, "eve": full, "linux": none, "ada": none}

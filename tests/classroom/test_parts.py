@@ -18,11 +18,11 @@ import pytest
 from minivis import cli, laws
 from minivis.classroom import award, awarded, closed, find, guard, wire
 from minivis.classroom.gradebook import _version_of_gradebooks
-from minivis.classroom.grading import read_grades
 from minivis.classroom.host import Host, is_python, plain_python
 from minivis.classroom.remote import Missing, Submission
 from minivis.classroom.students import by_student, student_of
 from minivis.classroom.submission import mended, read
+from minivis.classroom.tables import read_grades
 from minivis.laws.judging.registry import family_of
 from minivis.laws.ode import Field
 from tests.classroom.making import put, solved, write

@@ -207,6 +207,19 @@ def _crop_concat(rng):
     return {"skip": _numbers(rng, B, C, H, W), "up": _numbers(rng, B, D, h, w)}
 
 
+def _fuse_conv_norm(rng):
+    F, C, m, n = (int(k) for k in rng.integers(1, 4, 4))
+    mean, gamma, beta = (_numbers(rng, F) for _ in range(3))
+    return {
+        "weight": _numbers(rng, F, C, m, n),
+        "running_mean": mean,
+        "running_var": np.abs(_numbers(rng, F)) + np.float32(0.1),
+        "gamma": gamma,
+        "beta": beta,
+        "eps": float(rng.choice([1e-5, 0.1])),
+    }
+
+
 def _setr_pup_head(rng):
     B, D, C, K, h, w = (int(n) for n in rng.integers(1, 4, 6))
     D += 2
@@ -542,6 +555,7 @@ PLAIN = {
     "max_pool2d_with_indices": _max_pool2d_with_indices,
     "max_unpool2d": _max_unpool2d,
     "crop_concat": _crop_concat,
+    "fuse_conv_norm": _fuse_conv_norm,
     "point_position_code": _point_position_code,
     "stability_score": _stability_score,
     "coded_attention": _coded_attention,

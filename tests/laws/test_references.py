@@ -129,6 +129,17 @@ def mla_fuse(maps, laterals, convs):
     return np.array(streams)
 
 
+def fuse_conv_norm(weight, running_mean, running_var, gamma, beta, eps=1e-5):
+    """One number at a time: what batch norm makes of a single weight, and of nothing."""
+    fused = np.empty(weight.shape)
+    bias = np.empty(len(weight))
+    for o, c, i, j in np.ndindex(weight.shape):
+        spread = math.sqrt(running_var[o] + eps)
+        bias[o] = gamma[o] * (0 - running_mean[o]) / spread + beta[o]
+        fused[o, c, i, j] = gamma[o] * (weight[o, c, i, j] - running_mean[o]) / spread + beta[o] - bias[o]
+    return fused, bias
+
+
 def crop_concat(skip, up):
     """One pixel at a time."""
     B, D, h, w = up.shape
@@ -686,6 +697,7 @@ THIRD = RIGHT | {
     "max_pool2d_with_indices": max_pool2d_with_indices,
     "max_unpool2d": max_unpool2d,
     "crop_concat": crop_concat,
+    "fuse_conv_norm": fuse_conv_norm,
     "point_position_code": point_position_code,
     "stability_score": stability_score,
     "coded_attention": coded_attention,

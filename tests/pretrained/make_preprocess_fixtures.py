@@ -86,6 +86,15 @@ ROWS = {
         "resample": 2,
         **IMAGENET,
     },
+    "rt-detr": {"image_processor_type": "RTDetrImageProcessor", "size": {"height": 14, "width": 16}, "resample": 2},
+    "rt-detr, normalised": {
+        "image_processor_type": "RTDetrImageProcessor",
+        "size": {"height": 12, "width": 12},
+        "resample": 2,
+        "do_normalize": True,
+        "do_pad": False,
+        **IMAGENET,
+    },
     "sam": {
         "image_processor_type": "SamImageProcessor",
         "size": {"longest_edge": 24},

@@ -3,8 +3,11 @@
 Not here: what transformers computes (tests/parity), the published list of names (test_published_names.py).
 """
 
+import contextlib
+import importlib.util
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +18,12 @@ import minivis as mv
 from minivis.nn import init
 from minivis.pretrained import rt_detr
 from minivis.pretrained.prediction import describe, predict, run_model
+from minivis.vision import box_cxcywh_to_xyxy, rt_detr_detections
+from tests.parity.make_torchvision_fixtures import torchvision_models
 from tests.parity.torch_published import FOLDER
 
 HUB = FOLDER / "rt-detr"
+has_transformers = all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
 CONFIG = json.loads((HUB / "config.json").read_text())
 
 
@@ -94,6 +100,27 @@ def test_the_usual_threshold_is_half():
     photo = np.zeros((3, 20, 20), np.float32)
     found = run_model(HUB, model, np.zeros((1, 3, 64, 64), np.float32))
     assert describe(model, found, photo, size=(64, 64))[0][0].endswith("with a score above 0.5")
+
+
+@pytest.mark.skipif(not has_transformers, reason="needs the parity extra")
+@pytest.mark.parametrize("threshold", [0.2, 0.5])
+def test_detections_are_those_of_transformers(threshold):
+    with contextlib.suppress(ImportError):  # transformers imports it where it is there
+        torchvision_models()
+    import torch
+    from transformers import RTDetrImageProcessor
+
+    rng = np.random.default_rng(4)
+    logits = 2 * rng.standard_normal((2, 7, 3))
+    boxes = rng.uniform(0.2, 0.6, (2, 7, 4))
+    output = SimpleNamespace(logits=torch.tensor(logits), pred_boxes=torch.tensor(boxes))
+    sizes = [(40, 60), (33, 21)]
+    theirs = RTDetrImageProcessor().post_process_object_detection(output, threshold, sizes)
+    for i, (height, width) in enumerate(sizes):
+        corners = box_cxcywh_to_xyxy(boxes[i]) * [width, height, width, height]
+        ours = rt_detr_detections(logits[i], corners, threshold)
+        for name in ("scores", "labels", "boxes"):
+            np.testing.assert_allclose(ours[name], theirs[i][name].numpy(), rtol=1e-12)
 
 
 @pytest.mark.parametrize(

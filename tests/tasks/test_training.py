@@ -4,6 +4,7 @@ Not here: how good the models get, which takes minutes.
 """
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,8 @@ from minivis.cli import main
 from minivis.pretrained.prediction import predict
 from minivis.tasks import recognise
 
+# small random networks in the layout of the hub
+PUBLISHED = Path(__file__).parents[1] / "parity" / "published"
 KINDS = {
     "classes": ("cnn", "accuracy", 3),
     "boxes": ("detr", "AP50", 1),
@@ -149,6 +152,13 @@ def test_the_command_does_the_same(data, trained, tmp_path, capsys):
             "is a Segmenter, and unet is",
         ),
         ({"data": "classes", "source": "vit-digits"}, ValueError, "does not read photos in colour"),
+        ({"data": "classes", "share": 1}, ValueError, "share must be above 0 and below 1"),
+        ({"data": "boxes", "source": PUBLISHED / "mask-rcnn"}, ValueError, "learns masks of objects too"),
+        (
+            {"data": "boxes", "source": PUBLISHED / "faster-rcnn", "size": 64},
+            ValueError,
+            "leave out the size",
+        ),
         ({"data": "classes", "size": 20}, ValueError, "size must be a multiple of 16"),
         ({"out": "nothing", "resume": True}, FileNotFoundError, "holds no training of one's own data"),
     ],
@@ -158,6 +168,19 @@ def test_what_does_not_go_together(data, tmp_path, options, error, says):
     out = options.pop("out", None if len(options) < 2 and not options["data"] else "out")
     with pytest.raises(error, match=says):
         tasks.train(**options, out=None if out is None else tmp_path / out)
+
+
+@pytest.mark.parametrize(("kind", "source"), [("classes", "deit"), ("boxes", "detr")])
+def test_a_published_network_gets_ones_own_classes(data, tmp_path, capsys, kind, source):
+    """DeiT answers with two heads in training; DETR reads photos of different sizes, padded to one."""
+    tasks.train(data[kind], source=PUBLISHED / source, size=32, epochs=1, out=tmp_path / "out")
+    assert "head.weight" in capsys.readouterr().out  # what is new
+    trained = mv.load(tmp_path / "out")
+    before = mv.from_pretrained(PUBLISHED / source)
+    assert tuple(trained.labels.values()) == recognise(data[kind]).names
+    assert trained.preprocess.mean == before.preprocess.mean
+    photo = next((data["masks"] / "images").iterdir())
+    assert min(trained.preprocess(photo).shape[2:]) == 32
 
 
 def test_an_earlier_training_is_not_overwritten(data, trained):

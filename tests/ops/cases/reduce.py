@@ -36,7 +36,11 @@ ERRORS = [
     ),
     error("sum", ValueError, "axis 1.5 does not fit", x=normal(2, 3), axis=1.5),
     error(
-        "mean", TypeError, "there is no argument 'dim'; there are x, axis, keepdims", x=normal(2, 3), dim=1
+        "mean",
+        TypeError,
+        "there is no argument 'dim': here it is axis (there are x, axis, keepdims)",
+        x=normal(2, 3),
+        dim=1,
     ),
     error("logsumexp", TypeError, "must be floating-point, got int64", x=integers(0, 9, 2, 3), axis=1),
     error("argmax", TypeError, "x must be an array or a Tensor, got list", x=[1.0, 2.0]),

@@ -5,20 +5,21 @@ folders (storage.py), state dicts of PyTorch (torch_states.py).
 """
 
 import logging
+import sys
 import warnings
 
 import numpy as np
 
-from minivis import backend
+from minivis import backend, storage
 from minivis.files import as_path, make_folder, pack_arrays, pack_json, write_files
 from minivis.listed import counted
 from minivis.nn import FrozenBatchNorm2d, init
-from minivis.pretrained.folder import CONFIG, PREPROCESSOR, families
+from minivis.pretrained.folder import CONFIG, PREPROCESSOR, families, from_pretrained, is_published, read_json
 from minivis.pretrained.foreign import INDEX, WEIGHTS
 from minivis.pretrained.packing import packed, recomputed
 from minivis.pretrained.preprocess import hub_settings
 
-__all__ = ["export", "family_of"]
+__all__ = ["export", "export_from", "family_of"]
 
 # arguments of constructors that say how to train and where to start: predictions do not depend on them
 TRAINING = {
@@ -106,6 +107,28 @@ def export(model, folder, overwrite=False):
     return folder
 
 
+def export_from(source, folder, overwrite=False):
+    """Export a stored model, and print what was written and how it is read.
+
+    Parameters
+    ----------
+    source : str or path
+        The folder of a trained or published model, or the name of one that comes with minivis.
+    folder, overwrite
+        As for `export`.
+    """
+    model = from_pretrained(source) if is_published(source) else storage.load(source)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        folder = export(model, folder, overwrite)
+    for one in caught:
+        print(one.message, file=sys.stderr)
+    kind = read_json(folder / CONFIG)["architectures"][0]
+    there = [name for name in (CONFIG, WEIGHTS, PREPROCESSOR) if (folder / name).exists()]
+    print(f"{folder}: {', '.join(there)}")
+    print(f"transformers reads it: transformers.{kind}.from_pretrained({str(folder)!r})")
+
+
 def published(model):
     """The config.json and the arrays of a model, as the hub has them.
 
@@ -145,15 +168,16 @@ def published(model):
     names = family.names(model, "hf")
     own = {name: backend.to_numpy(x) for name, x in model.state_dict().items()}
     arrays = {n: x for n, x in packed(names, own).items() if not recomputed(n, family.recomputed)}
-    arrays |= family.added(model)
+    dtype = next(x.dtype for x in own.values() if x.dtype.kind == "f")
+    for name, x in family.added(model).items():
+        arrays[name] = x.astype(dtype) if x.dtype.kind == "f" else x
     if config.get("interpolate_offset") or "interpolate_antialias" in config:
         logging.getLogger("minivis").warning(
             "export: transformers resizes the position table in its own way, so for images of another size than %s it will "
             "differ a little",
             config["image_size"],
         )
-    dtype = next(x.dtype.name for x in own.values() if x.dtype.kind == "f")
-    return {**config, "torch_dtype": dtype}, arrays
+    return {**config, "torch_dtype": dtype.name}, arrays
 
 
 def family_of(model):
