@@ -1,6 +1,6 @@
 """Which class of a model is meant by the name of a class in the data: by the name itself, or by WordNet's number.
 
-Not here: the data (held_out.py), what is counted then (scores.py).
+Not here: the data (truth.py), what is counted then (scores.py).
 """
 
 import re

@@ -1,6 +1,6 @@
 """`minivis evaluate`: measure a model, published or one's own, on pictures whose truth is known.
 
-Not here: finding the pictures (held_out.py), the numbers for each kind (scores.py).
+Not here: finding the pictures (truth.py), the numbers for each kind (scores.py).
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from minivis.listed import counted
 from minivis.pretrained.prediction import load, run_model, worth_reading
 from minivis.progress import progress_bar
 from minivis.tasks.class_names import model_classes
-from minivis.tasks.held_out import held_out
+from minivis.tasks.truth import held_out
 from minivis.tasks.scores import SCORES, SEMANTIC, answers_segments
 
 __all__ = ["evaluate"]

@@ -16,14 +16,8 @@ from minivis.vision import box_cxcywh_to_xyxy, semantic_inference
 
 __all__ = ["SCORES", "SEMANTIC", "answers_segments"]
 
-SEMANTIC = (
-    FCN,
-    SETR,
-    DilatedFCN,
-    Segmenter,
-    SkipFCN,
-    UNet,
-)  # models that name pixels and do not tell objects apart
+# models that name pixels and do not tell objects apart
+SEMANTIC = (FCN, SETR, DilatedFCN, Segmenter, SkipFCN, UNet)
 
 
 def answers_segments(model):

@@ -51,9 +51,8 @@ rng = np.random.default_rng(0)
 
 # %%
 small = mv.load("vit-scattered-digits")
-small.preprocess = Preprocess(
-    size=(16, 16)
-)  # the hub's processors know no grey pictures: we prepare the digits ourselves
+# the hub's processors know no grey pictures: we prepare the digits ourselves
+small.preprocess = Preprocess(size=(16, 16))
 folder = mv.export(small, work / "small-vit")
 for path in sorted(folder.iterdir()):
     print(f"{path.name:20}{path.stat().st_size:>9,} bytes")
@@ -181,11 +180,12 @@ other.mkdir()
 save_file(packed, other / "model.safetensors")
 for name in ("config.json", "preprocessor_config.json"):
     shutil.copy(folder / name, other)
-digits = data.digits.load("held-out")[0][:4]
-canvas = np.pad(digits, ((0, 0), (0, 0), (4, 4), (4, 4)))  # (4, 1, 16, 16)
-answers = [mv.from_pretrained(place)(canvas).data for place in (folder, other)]
-np.testing.assert_array_equal(*answers)
-np.testing.assert_array_equal(answers[0], small(canvas).data)
+digits, labels = data.digits.load("held-out")
+canvas = np.pad(digits, ((0, 0), (0, 0), (4, 4), (4, 4)))  # (n, 1, 16, 16): a digit in the middle
+with mv.no_grad():
+    answers = [model(canvas).data for model in (small, mv.from_pretrained(folder), mv.from_pretrained(other))]
+np.testing.assert_array_equal(answers[0], answers[1])
+np.testing.assert_array_equal(answers[0], answers[2])
 print("three copies, one network")
 
 # %% [markdown]
@@ -195,15 +195,11 @@ print("three copies, one network")
 # is only a way to cut the width into pieces. So the file loads without a word.
 
 # %%
-scattered, labels = (
-    np.pad(data.digits.load("held-out")[0], ((0, 0), (0, 0), (4, 4), (4, 4))),
-    data.digits.load("held-out")[1],
-)
 right = {}
 for heads in (2, 4, 8, 16):
     (other / "config.json").write_text(json.dumps({**config, "num_attention_heads": heads}))
     with mv.no_grad():
-        scores = mv.from_pretrained(other)(scattered).data
+        scores = mv.from_pretrained(other)(canvas).data
     right[f"{heads} heads"] = float((scores.argmax(axis=1) == labels).mean())
 assert right["4 heads"] > 0.9 > right["8 heads"]
 viz.bars(
@@ -807,7 +803,8 @@ def my_renormalise(batch, was, wanted): ...  # your lines here
 
 # %% tags=["check:renormalise"]
 photos = rng.random((2, 3, 4, 5)).astype(np.float32)
-imagenet, half = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), ((0.5,) * 3, (0.5,) * 3)
+imagenet = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+half = (0.5,) * 3, (0.5,) * 3
 
 
 def normalised(photos, mean, std):
@@ -913,7 +910,7 @@ passed = claims(
 # halved = copy.deepcopy(small)
 # halved.load_state_dict({name: x.astype(np.float16).astype(np.float32) for name, x in small.state_dict().items()})
 # with mv.no_grad():
-#     same = halved(scattered).data.argmax(axis=1) == small(scattered).data.argmax(axis=1)
+#     same = halved(canvas).data.argmax(axis=1) == small(canvas).data.argmax(axis=1)
 # assert same.mean() > 0.99
 # ```
 # </details>

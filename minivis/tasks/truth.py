@@ -19,12 +19,8 @@ from minivis.tasks.sources import is_of, pictures_of
 __all__ = ["HeldOut", "held_out"]
 
 SMALL = 64  # pixels of the shorter side of a picture that is read for its boxes alone
-OTHER_LISTS = (
-    "captions",
-    "person_keypoints",
-    "stuff",
-    "image_info",
-)  # COCO's lists without boxes or maps of segments
+# COCO's lists without boxes or maps of segments
+OTHER_LISTS = ("captions", "person_keypoints", "stuff", "image_info")
 
 
 @dataclass
