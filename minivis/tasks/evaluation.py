@@ -15,8 +15,8 @@ from minivis.listed import counted
 from minivis.pretrained.prediction import load, run_model, worth_reading
 from minivis.progress import progress_bar
 from minivis.tasks.class_names import model_classes
-from minivis.tasks.truth import held_out
 from minivis.tasks.scores import SCORES, SEMANTIC, answers_segments
+from minivis.tasks.truth import held_out
 
 __all__ = ["evaluate"]
 

@@ -271,6 +271,7 @@ def reordered(model, *order):
     return copied
 
 
+# %% tags=["published"]
 def cut_positions(model, photo):
     """A copy whose position codes are the first ones of the table, instead of the resized table."""
     copied = copy.deepcopy(model)
@@ -278,6 +279,18 @@ def cut_positions(model, photo):
     count = copied.grid[0] * copied.grid[1] + model.pos_embed.shape[1] - model.grid[0] * model.grid[1]
     copied.pos_embed = nn.Parameter(model.pos_embed.data[:, :count].copy())
     return copied
+
+
+# %% tags=["published"]
+def wrong_formulas(model, photo):
+    """The features of a photo by a model with a mistake, by the mistake's name."""
+    yield "layer norm: eps 1e-5", features(changed(model, nn.LayerNorm, eps=1e-5), photo)
+    yield "layer norm: eps 1e-3", features(changed(model, nn.LayerNorm, eps=1e-3), photo)
+    yield "GELU: tanh for exact", features(changed(model, nn.GELU, approximate="tanh"), photo)
+    yield "GELU: quick for exact", features(changed(model, nn.GELU, approximate="quick"), photo)
+    yield "positions: cut", features(cut_positions(model, photo), photo)
+    yield "weights: key, query, value", features(reordered(model, 1, 0, 2), photo)
+    yield "weights: value, query, key", features(reordered(model, 2, 0, 1), photo)
 
 
 # %% [markdown]
@@ -303,26 +316,14 @@ def wrong_photos(model, photo):
     yield f"resize: {filters[other]} filter", features(model, photo, resample=other)
     yield "resize: no antialiasing", features(model, without_antialias(photo, settings))
     yield "resize: nearest pixel", features(model, photo, resample=0)
-    yield (
-        ("shape: only the middle" if middle else "shape: squeezed"),
-        features(model, photo, **(middle or whole)),
-    )
+    shape = "shape: only the middle" if middle else "shape: squeezed"
+    yield shape, features(model, photo, **(middle or whole))
     yield "colours: mean and std 1/2", features(model, photo, mean=(0.5,) * 3, std=(0.5,) * 3)
     yield "colours: blue first", features(model, photo[::-1])
     yield "colours: bytes to 255", features(model, photo, scale=1.0)
 
 
-def wrong_formulas(model, photo):
-    """The features of a photo by a model with a mistake, by the mistake's name."""
-    yield "layer norm: eps 1e-5", features(changed(model, nn.LayerNorm, eps=1e-5), photo)
-    yield "layer norm: eps 1e-3", features(changed(model, nn.LayerNorm, eps=1e-3), photo)
-    yield "GELU: tanh for exact", features(changed(model, nn.GELU, approximate="tanh"), photo)
-    yield "GELU: quick for exact", features(changed(model, nn.GELU, approximate="quick"), photo)
-    yield "positions: cut", features(cut_positions(model, photo), photo)
-    yield "weights: key, query, value", features(reordered(model, 1, 0, 2), photo)
-    yield "weights: value, query, key", features(reordered(model, 2, 0, 1), photo)
-
-
+# %% tags=["published"]
 def effects(model, photos):
     """{mistake: (P, 2)}: what each mistake does to each of P photos."""
     found = {}
@@ -354,7 +355,7 @@ viz.effects_of_mistakes(
     title="One mistake at a time: a small ViT on drawn scenes",
     caption="Left: how far the features of all patches move; at the dashed line they move by as much as they are long. Right: how many "
     "patches the network takes for another place. The constant of the layer norm and the form of GELU hardly matter "
-    "here; colours, positions and the order of the weights do.",
+    "here; colours, positions and the order of the weights do. In the row on shape the patches show other parts of the scene.",
 )
 
 # %% [markdown]
@@ -399,8 +400,8 @@ published_mistakes(published) if published else viz.stored_picture("pictures/din
 #
 # ## Where to find weights
 #
-# minivis reads the files of nineteen families. The table is made from the library: each family, a checkpoint of it that is
-# known to load, what it weighs and under which licence it is. `minivis fetch NAME` downloads it; so does
+# minivis reads the files of nineteen families. The table is made from the library: each family, a well-known
+# checkpoint of it, what it weighs and under which licence it is. `minivis fetch NAME` downloads it; so does
 # `hf download OWNER/MODEL --local-dir DIR`, if you have the hub's own tool. **Read the licence before you use a model for more than
 # learning.** Where the table says to look, the page on the hub counts.
 
