@@ -15,12 +15,13 @@ RESULTS = "published_results.toml"
 
 def families():
     """The table of families: a known checkpoint a row, with what downloads it."""
-    lines = head("family", "checkpoint", "licence", "download", "parameters, M", "MB", numbers=2)
+    lines = head("family", "download", "licence", "size", numbers=1)
     for one in checkpoints.table():
-        where = one["repository"] or f"torchvision: {one['name']}"
-        command = f"`{one['command']}`" if one["repository"] else "convert it, see below"
-        numbers = one["parameters"], one["MB"]
-        lines.append(row(escape(one["family"]), escape(where), escape(one["licence"]), command, *numbers))
+        download = f"`{one['command']}`<br>{escape(one['repository'])}"
+        if not one["repository"]:
+            download = f"torchvision's `{one['name']}`, see below"
+        size = f"{one['parameters']} M<br>{one['MB']} MB"
+        lines.append(row(escape(one["family"]), download, escape(one["licence"]), size))
     return "\n".join(lines) + "\n"
 
 
@@ -36,7 +37,8 @@ def results(notebooks):
     for one in tomllib.loads((notebooks / RESULTS).read_text(encoding="utf-8"))["table"]:
         columns = one["columns"]
         parts += [f"**{one['paper']}**, {one['place']} (slide `{one['slide']}`): {one['says']}.", ""]
-        parts += head(*map(escape, columns), numbers=len(columns) - 1)
+        titles = [escape(name.replace("_", " ")) for name in columns]  # so that a long title can be broken
+        parts += head(*titles, numbers=len(columns) - 1)
         parts += [row(*(escape(str(cell)) for cell in cells)) for cells in one["rows"]]
         parts += ["", f"`{one['command']}`", ""]
     return "\n".join(parts) + "\n"

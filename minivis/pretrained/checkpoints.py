@@ -37,7 +37,7 @@ class Known(NamedTuple):
 
 APACHE = "Apache-2.0"
 # The hub's page of these names no licence, or "other"; the authors' code has this one.
-CODE_MIT = "see its page; code: MIT"
+CODE_MIT = "see its page (code: MIT)"
 
 KNOWN = {
     "clip-vit-base-patch32": Known("openai/clip-vit-base-patch32", 606, CODE_MIT, "clip", 151.3),
@@ -148,7 +148,7 @@ def table():
             sizes = {
                 "parameters": one.parameters,
                 "MB": one.megabytes,
-                "licence": "see torchvision; code: BSD-3",
+                "licence": "see torchvision (code: BSD-3)",
             }
             rows.append({**about, "name": name, **sizes, "repository": "", "command": "by torchvision"})
         if not known and not others:
