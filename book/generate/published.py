@@ -20,7 +20,7 @@ def families():
         download = f"`{one['command']}`<br>{escape(one['repository'])}"
         if not one["repository"]:
             download = f"torchvision's `{one['name']}`, see below"
-        size = f"{one['parameters']} M<br>{one['MB']} MB"
+        size = f"{one['parameters']}\N{NO-BREAK SPACE}M<br>{one['MB']}\N{NO-BREAK SPACE}MB"
         lines.append(row(escape(one["family"]), download, escape(one["licence"]), size))
     return "\n".join(lines) + "\n"
 

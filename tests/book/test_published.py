@@ -19,7 +19,7 @@ def test_every_checkpoint_has_a_row():
     assert all(line.count("|") == 5 for line in lines)
     for name, known in checkpoints.KNOWN.items():
         (line,) = [line for line in lines if f"`minivis fetch {name}`" in line]
-        assert f"{known.megabytes} MB" in line
+        assert f"{known.megabytes}\N{NO-BREAK SPACE}MB" in line
 
 
 def test_every_result_has_a_row_of_as_many_cells_as_its_table_has_columns():
