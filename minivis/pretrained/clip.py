@@ -178,8 +178,8 @@ def describe(model):
             "vocab_size": text["vocabulary"],
             "max_position_embeddings": text["length"],
             "eos_token_id": end,
-            "bos_token_id": None,
-            "pad_token_id": None,
+            # in a vocabulary of one's own nobody knows which these are
+            **({} if text["vocabulary"] > END else {"bos_token_id": None, "pad_token_id": None}),
             "projection_dim": model.config["width"],
             **_described(text),
         },

@@ -168,15 +168,16 @@ def published(model):
     names = family.names(model, "hf")
     own = {name: backend.to_numpy(x) for name, x in model.state_dict().items()}
     arrays = {n: x for n, x in packed(names, own).items() if not recomputed(n, family.recomputed)}
-    arrays |= family.added(model)
+    dtype = next(x.dtype for x in own.values() if x.dtype.kind == "f")
+    for name, x in family.added(model).items():
+        arrays[name] = x.astype(dtype) if x.dtype.kind == "f" else x
     if config.get("interpolate_offset") or "interpolate_antialias" in config:
         logging.getLogger("minivis").warning(
             "export: transformers resizes the position table in its own way, so for images of another size than %s it will "
             "differ a little",
             config["image_size"],
         )
-    dtype = next(x.dtype.name for x in own.values() if x.dtype.kind == "f")
-    return {**config, "torch_dtype": dtype}, arrays
+    return {**config, "torch_dtype": dtype.name}, arrays
 
 
 def family_of(model):

@@ -5,7 +5,7 @@ Not here: the preparation itself (data/preprocess.py), processing the model's ou
 
 from typing import NamedTuple
 
-from minivis.data.preprocess import MOST_SIDE, Preprocess, sides_within
+from minivis.data.preprocess import MOST_SIDE, USUAL, Preprocess, sides_within
 from minivis.listed import told
 from minivis.pretrained.settings import Settings
 
@@ -83,12 +83,21 @@ def preprocess_of(settings, path="preprocessor_config.json", **options):
     return Preprocess(**found, **{"file": str(path), **options})
 
 
-# a processor for photos of any size, for a model whose own knows squares alone
-ANY_SIZE = "BitImageProcessor"
-WRITTEN = (
-    "size", "shortest", "longest", "divisor", "box", "crop", "resample", "scale", "mean", "std", "pad_to", "always_pad",
-    "grey", "finish",
-)  # fmt: skip
+# the settings of a size that the processors of transformers obey; what else is in their files, they pass over
+SIZES = {
+    "ViTHybrid": {"size", "shortest", "crop"},
+    "ViT": {"size"},
+    "DeiT": {"size", "crop"},
+    "CLIP": {"size", "shortest", "crop"},
+    "Bit": {"size", "shortest", "crop"},
+    "ConvNext": {"shortest", "crop"},
+    "Vivit": {"size", "shortest", "crop"},
+    "Sam": {"longest", "pad_to", "always_pad"},
+    **dict.fromkeys(["Detr", "RTDetr"], {"size", "shortest", "longest", "box", "pad_to"}),
+    **dict.fromkeys(["MaskFormer", "Mask2Former"], {"size", "shortest", "longest", "divisor", "pad_to"}),
+}
+CLASSIFIERS = ("ViT", "DeiT", "Bit", "ConvNext", "Vivit", "CLIP")
+ANY_SIZE = "BitImageProcessor"  # for a classifier whose own processor knows fewer sizes
 
 
 def hub_settings(preprocess, processor):
@@ -117,18 +126,36 @@ def hub_settings(preprocess, processor):
     """
     if not hasattr(preprocess, "settings"):
         raise ValueError("model.preprocess is code, which a file of settings cannot hold")
-    kinds = ("ViT", "DeiT", "Bit", "ConvNext", "Vivit", "CLIP")
-    others = [ANY_SIZE] if processor.startswith(kinds) else []
-    differing = None
+    if special := [name for name in ("grey", "finish") if getattr(preprocess, name)]:
+        raise ValueError(f"the hub's processors cannot say {special[0]}={getattr(preprocess, special[0])!r}")
+    if preprocess.scale <= 0:
+        raise ValueError(f"the hub's processors cannot say scale={preprocess.scale:g}")
+    others = [ANY_SIZE] if processor.startswith(CLASSIFIERS) else []
+    unsaid = []
     for name in dict.fromkeys([processor, *others]):
         settings = _written(preprocess, name)
-        read = preprocess_of(settings)
-        wrong = [field for field in WRITTEN if not _close(getattr(read, field), getattr(preprocess, field))]
-        if not wrong:
+        if not (wrong := _unsaid(preprocess, settings, name)):
             return settings
-        differing = differing or wrong
-    what = differing[0]
-    raise ValueError(f"the hub's {processor} cannot say {what}={getattr(preprocess, what)!r}")
+        unsaid += wrong
+    raise ValueError(f"the hub's {processor} cannot say {unsaid[0]}={getattr(preprocess, unsaid[0])!r}")
+
+
+def _unsaid(preprocess, settings, name):
+    """The fields of a `Preprocess` that do not come back from settings written for one processor."""
+    known = next(SIZES[start] for start in SIZES if name.startswith(start))
+    if (
+        name.startswith(("Detr", "RTDetr", "MaskFormer", "Mask2Former"))
+        and preprocess.shortest
+        and not preprocess.longest
+    ):
+        return ["longest"]
+    read = preprocess_of(settings)
+    usual = set().union(*SIZES.values()) - known  # these must have their defaults
+    return [
+        field
+        for field, default in USUAL.items()
+        if not _close(default if field in usual else getattr(read, field), getattr(preprocess, field))
+    ]
 
 
 def _close(a, b):
@@ -140,40 +167,36 @@ def _close(a, b):
 
 def _written(preprocess, name):
     """The settings of a `Preprocess` in the words of one processor, as far as it has words for them."""
-    film, sam = name.startswith("Vivit"), name.startswith("Sam")
+    film = name.startswith("Vivit")
     size = _written_size(preprocess)
     mean = [m - 1 for m in preprocess.mean] if film else list(preprocess.mean)
-    plain = (tuple(mean), tuple(preprocess.std)) == ((0.0,) * 3, (1.0,) * 3)
-    settings = {
+    std = list(preprocess.std)
+    return {
         "image_processor_type": name,
         "do_resize": size is not None,
-        "size": size,
+        **({"size": size} if size else {}),
         "resample": preprocess.resample,
         "do_rescale": True,
         "rescale_factor": preprocess.scale,
-        "do_normalize": not plain,
+        "do_normalize": (mean, std) != ([0.0] * 3, [1.0] * 3),
         "image_mean": mean,
-        "image_std": list(preprocess.std),
+        "image_std": std,
+        **({"offset": True} if film else {}),
+        **_written_frame(preprocess, name),
     }
-    if film:
-        settings["offset"] = True
-    if sam and preprocess.pad_to:
-        settings |= {"do_pad": True, "pad_size": _two(preprocess.pad_to)}
-    elif preprocess.pad_to:
-        settings["pad_size"] = _two(preprocess.pad_to)
+
+
+def _written_frame(preprocess, name):
+    """The settings of crops and borders."""
+    crop, pad_to = preprocess.crop, preprocess.pad_to
+    if name.startswith("ConvNext") and crop and preprocess.shortest:  # it resizes to more, and crops
+        return {"size": {"shortest_edge": crop[0]}, "crop_pct": crop[0] / preprocess.shortest}
+    written = {"do_pad": True, "pad_size": _two(pad_to)} if pad_to else {}
     if name.startswith(("MaskFormer", "Mask2Former")):
-        settings["size_divisor"] = preprocess.divisor
-    if name.startswith(("DeiT", "Bit", "CLIP", "Vivit", "ViTHybrid")):
-        settings["do_center_crop"] = preprocess.crop is not None
-    if preprocess.crop:
-        settings["crop_size"] = _two(preprocess.crop)
-    if name.startswith("ConvNext") and preprocess.crop and preprocess.shortest:
-        settings |= {
-            "size": {"shortest_edge": preprocess.crop[0]},
-            "crop_pct": preprocess.crop[0] / preprocess.shortest,
-        }
-        settings.pop("crop_size")
-    return {key: value for key, value in settings.items() if value is not None}
+        written["size_divisor"] = preprocess.divisor
+    if "crop" in next(SIZES[start] for start in SIZES if name.startswith(start)):
+        written |= {"do_center_crop": True, "crop_size": _two(crop)} if crop else {"do_center_crop": False}
+    return written
 
 
 def _written_size(preprocess):

@@ -239,9 +239,8 @@ def _array(name, x):
 
 
 def _without_prefix(found):
-    for prefix in WRAPPERS:
-        if found and all(name.startswith(prefix) for name in found):
-            found = {name.removeprefix(prefix): x for name, x in found.items()}
+    while prefix := next((p for p in WRAPPERS if found and all(name.startswith(p) for name in found)), None):
+        found = {name.removeprefix(prefix): x for name, x in found.items()}
     return found
 
 

@@ -11,10 +11,14 @@ import pytest
 
 import minivis as mv
 from minivis.autograd import no_grad
+from minivis.pretrained import Preprocess
+from minivis.pretrained.preprocess import preprocess_of
+from minivis.pretrained.resnet import FAMILY
 from tests.parity.exported_rows import ROWS, randomised
 from tests.parity.make_torchvision_fixtures import torchvision_models
 
 has_torch = all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
+RESNET = FAMILY.preprocessor
 pytestmark = pytest.mark.skipif(not has_torch, reason="needs the parity extra")
 
 
@@ -92,3 +96,34 @@ def test_transformers_computes_the_same_with_an_exported_model(name, tmp_path):
                 output,
                 dtype,
             )
+
+
+PREPARED = {
+    "a square": ("vit", Preprocess(size=(40, 40), mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))),
+    "a crop": ("vit", Preprocess(shortest=50, crop=(40, 36), resample=3)),
+    "no size": ("vit", Preprocess(mean=(0.5, 0.4, 0.3))),
+    "a crop of more": ("resnet", preprocess_of({**RESNET, "size": {"shortest_edge": 56}})),
+    "sides": ("detr", Preprocess(shortest=50, longest=60, std=(0.2, 0.3, 0.4))),
+    "a rectangle": ("rt-detr", Preprocess(size=(64, 96))),
+    "a multiple": ("maskformer, swin", Preprocess(shortest=50, longest=90, divisor=32, mean=(0.5, 0.4, 0.3))),
+    "a border": ("sam", Preprocess(longest=64, pad_to=(64, 64), always_pad=True, mean=(0.5, 0.4, 0.3))),
+    "clip": ("clip", Preprocess(shortest=40, crop=(32, 32), resample=3)),
+}
+
+
+@pytest.mark.parametrize("name", PREPARED)
+def test_transformers_prepares_a_photo_as_the_exported_model_did(name, tmp_path):
+    import transformers
+
+    torchvision_models()
+    kind, prepare = PREPARED[name]
+    model = ROWS[kind].make(np.random.default_rng(0))
+    model.preprocess = prepare
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        mv.export(model, tmp_path)
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path, use_fast=False)
+    image = np.random.default_rng(3).integers(0, 256, (90, 121, 3), np.uint8)
+    theirs = processor(image, return_tensors="np")["pixel_values"]
+    ours = prepare(image)
+    assert theirs.shape == ours.shape and np.abs(theirs - ours).max() <= 1e-5
