@@ -36,7 +36,7 @@ _LAZY = {
     ),
     "from_pretrained": "minivis.pretrained",
     "save": "minivis.storage",
-    "export": "minivis.pretrained.export",
+    "export": "minivis.pretrained.exporting",
     "from_torch": "minivis.pretrained.torch_states",
     "load": "minivis.storage",
     "to_torch_state": "minivis.pretrained.torch_states",

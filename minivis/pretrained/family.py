@@ -19,6 +19,7 @@ __all__ = [
     "Transposed",
     "activation_of",
     "hub_activation",
+    "hub_encoder",
     "labels_of",
     "names_of",
     "sides",
@@ -290,6 +291,36 @@ HUB_ACTIVATIONS = {
     "relu": "relu",
     "silu": "silu",
 }
+
+
+def hub_encoder(given):
+    """What config.json says of a transformer encoder, whatever the tokens are made of.
+
+    Parameters
+    ----------
+    given : dict
+        The arguments of a model of minivis.
+
+    Returns
+    -------
+    dict
+
+    Examples
+    --------
+    >>> from minivis.models import ViT
+    >>> hub_encoder(ViT(16, 4, width=8, depth=1, heads=2).config)["num_attention_heads"]
+    2
+    """
+    return {
+        "num_channels": given["channels"],
+        "hidden_size": given["width"],
+        "num_hidden_layers": given["depth"],
+        "num_attention_heads": given["heads"],
+        "hidden_act": hub_activation(given["activation"]),
+        "hidden_dropout_prob": given["dropout"],
+        "layer_norm_eps": given["eps"],
+        "qkv_bias": True,
+    }
 
 
 def sides(size):

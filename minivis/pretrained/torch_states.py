@@ -14,7 +14,7 @@ from minivis.autograd import Tensor
 from minivis.files import FLOATS, Stored, some
 from minivis.listed import counted
 from minivis.nn import MultiHeadAttention, TransformerDecoderLayer, TransformerEncoderLayer
-from minivis.pretrained.export import family_of
+from minivis.pretrained.exporting import family_of
 from minivis.pretrained.family import Part, names_of
 from minivis.pretrained.packing import disagreements, packed, published_names, unpacked
 

@@ -9,7 +9,7 @@ from minivis.models.vivit import ViViT
 from minivis.pretrained.family import (
     PublishedFamily,
     activation_of,
-    hub_activation,
+    hub_encoder,
     labels_of,
     names_of,
     sides,
@@ -68,15 +68,8 @@ def describe(model):
         "image_size": sides(given["image_size"]),
         "num_frames": given["frames"],
         "tubelet_size": list(given["tubelet"]),
-        "num_channels": given["channels"],
-        "hidden_size": given["width"],
-        "num_hidden_layers": given["depth"],
-        "num_attention_heads": given["heads"],
+        **hub_encoder(given),
         "intermediate_size": round(given["width"] * given["mlp_ratio"]),
-        "hidden_act": hub_activation(given["activation"]),
-        "hidden_dropout_prob": given["dropout"],
-        "layer_norm_eps": given["eps"],
-        "qkv_bias": True,
     }
 
 
