@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 
+from minivis import foreign_words
 from minivis.data._coco import Photo
 from minivis.data._decode import open_image
 from minivis.data._files import position
@@ -77,6 +78,7 @@ class MaskFolder:
     ((3, 32, 32), (32, 32))
     """
 
+    @foreign_words.explained
     def __init__(self, folder, size=None, names=None):
         folder = as_path(folder)
         for part in (folder, folder / "images", folder / "masks"):

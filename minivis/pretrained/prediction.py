@@ -16,7 +16,6 @@ from minivis.data.images import image_size, read_image
 from minivis.files import as_path, make_folder, write_files
 from minivis.listed import counted
 from minivis.models import CLIP, MAE, RTDETR, SAM, YOLO, ViViT, YOLOv2
-from minivis.pretrained import postprocess
 from minivis.pretrained.description import describe, printable
 from minivis.pretrained.folder import from_pretrained, is_published
 from minivis.pretrained.own import load_ready
@@ -243,17 +242,17 @@ def _table(photos, results):
 
 def _ready(source, things):
     """The model, with the things that the user has named."""
-    model = load(source)
+    model = load(source, things)
     if type(model) in OTHERWISE:
         raise ValueError(f"predict: {source} {OTHERWISE[type(model)]}")
-    if things is not None:
-        model.things = postprocess.things_of(model.labels, things)
     return model
 
 
-def load(source):
+def load(source, things=None):
     """Load a model that is ready for photos: a published one, or one of minivis."""
-    return from_pretrained(source, dtype="float32") if is_published(source) else load_ready(source)
+    if is_published(source):
+        return from_pretrained(source, dtype="float32", things=things)
+    return load_ready(source, things)
 
 
 def run_model(source, model, batch, photo=None, threshold=None):

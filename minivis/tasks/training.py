@@ -20,7 +20,7 @@ from minivis.tasks.masks import Masks
 from minivis.tasks.report import Report, write
 from minivis.tasks.samples import Batch, Changes, Samples, loader
 from minivis.tasks.starts import MODELS, start
-from minivis.train import CHECKPOINT, fit
+from minivis.train import CHECKPOINT, HISTORY, fit
 
 __all__ = ["train"]
 
@@ -86,7 +86,8 @@ def train(
     ValueError
         If the layout is not known, the model does not fit the data, or an option is not possible.
     KeyboardInterrupt
-        After Ctrl-C, when the step is done and the checkpoint and the report so far are written.
+        After Ctrl-C, when the step is done and the checkpoint and the report so far are written. Before the first
+        measurement there is no report.
 
     Notes
     -----
@@ -187,9 +188,17 @@ class _Training:
         try:
             history = self.fit(resume)
         except KeyboardInterrupt:
-            self.finish(read_json(self.out / "history.json", "train"), stopped=True)
+            if history := self.measured_so_far():
+                self.finish(history, stopped=True)
+            else:
+                print("stopped before the first measurement, so there is no report yet")
             raise
         return self.finish(history)
+
+    def measured_so_far(self):
+        """The history of a training that was stopped, or None if it has no row yet."""
+        path = self.out / HISTORY
+        return (read_json(path, "train") if path.exists() else None) or None
 
     def facts(self):
         """What is trained on what and how: a name and a sentence each."""

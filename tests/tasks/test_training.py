@@ -4,6 +4,7 @@ Not here: how good the models get, which takes minutes.
 """
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -109,9 +110,7 @@ def test_ctrl_c_leaves_a_model_a_report_and_the_way_on(data, tmp_path, monkeypat
 
     def stop(self, model, batches):
         calls.append(1)
-        if len(calls) == 1:
-            import signal
-
+        if len(calls) == 2:  # the first call looks whether there is an accuracy
             signal.raise_signal(signal.SIGINT)
         return measure(self, model, batches)
 
@@ -121,6 +120,24 @@ def test_ctrl_c_leaves_a_model_a_report_and_the_way_on(data, tmp_path, monkeypat
     assert "stopped before its end" in (tmp_path / "out" / "report.html").read_text()
     assert "minivis train --resume" in capsys.readouterr().out
     assert tasks.train(out=tmp_path / "out", resume=True)["steps"] == 6
+
+
+@pytest.mark.parametrize("call", ["measure", "loss"])
+def test_ctrl_c_before_the_first_measurement_leaves_the_way_on(data, tmp_path, monkeypatch, capsys, call):
+    from minivis.tasks.classes import Classes
+
+    usual = getattr(Classes, call)
+
+    def stop(*args):
+        signal.raise_signal(signal.SIGINT)
+        return usual(*args)
+
+    monkeypatch.setattr(Classes, call, stop)
+    with pytest.raises(KeyboardInterrupt):
+        tasks.train(data["classes"], "cnn", tmp_path / "out", epochs=1, **SMALL)
+    assert capsys.readouterr().out.endswith("so there is no report yet\n")
+    monkeypatch.undo()
+    assert tasks.train(out=tmp_path / "out", resume=True)["steps"] == 2
 
 
 def test_the_command_does_the_same(data, trained, tmp_path, capsys):
