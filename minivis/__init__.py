@@ -34,12 +34,9 @@ _LAZY = {
             "viz",
         ]
     ),
-    "from_pretrained": "minivis.pretrained",
+    **dict.fromkeys(["export", "from_pretrained", "from_torch", "to_torch_state"], "minivis.pretrained"),
     "save": "minivis.storage",
-    "export": "minivis.pretrained.exporting",
-    "from_torch": "minivis.pretrained.torch_states",
     "load": "minivis.storage",
-    "to_torch_state": "minivis.pretrained.torch_states",
     "summary": "minivis.nn.layer_table",
 }
 

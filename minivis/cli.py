@@ -407,7 +407,7 @@ def _predict(options):
 
 def _export(options):
     from minivis import storage
-    from minivis.pretrained.exporting import export_from
+    from minivis.pretrained.hub_layout import export_from
 
     if options.model is None:
         return _list("These small models come with minivis:", storage.names())

@@ -1,6 +1,6 @@
 """The same weights under two sets of names: minivis's, and published ones, by which arrays may be joined, cut or transposed.
 
-Not here: the names themselves (vit.py, detr.py, ...), reading files (folder.py), writing them (export.py).
+Not here: the names themselves (vit.py, detr.py, ...), reading files (folder.py), writing them (hub_layout.py).
 """
 
 import re

@@ -1,6 +1,6 @@
 """State dicts of PyTorch: weights go to it and come back, by minivis's names or by published ones.
 
-Not here: files (storage.py, export.py), tables of published names (vit.py, detr.py, ...). PyTorch is imported only where a
+Not here: files (storage.py, hub_layout.py), tables of published names (vit.py, detr.py, ...). PyTorch is imported only where a
 tensor of it is made.
 """
 
@@ -14,7 +14,7 @@ from minivis.autograd import Tensor
 from minivis.files import FLOATS, Stored, some
 from minivis.listed import counted
 from minivis.nn import MultiHeadAttention, TransformerDecoderLayer, TransformerEncoderLayer
-from minivis.pretrained.exporting import family_of
+from minivis.pretrained.hub_layout import family_of
 from minivis.pretrained.family import Part, names_of
 from minivis.pretrained.packing import disagreements, packed, published_names, unpacked
 

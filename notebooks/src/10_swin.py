@@ -1029,14 +1029,15 @@ with mv.no_grad():
 viz.curves(
     {
         "your Swin": (history["step"], history["accuracy"]),
-        "a ViT with the same patches": (history_vit["step"], history_vit["accuracy"]),
+        "a ViT": (history_vit["step"], history_vit["accuracy"]),
     },
     "step",
     "accuracy on 360 held-out digits",
     level={"guessing": 0.1, "vit-scattered-digits, after ten minutes of training": longest},
+    height=4.4,
     title="Swin and ViT learn to read digits at random places",
-    caption="Higher is better. With the same number of steps the Swin is far ahead of the ViT. The upper dashed line "
-    "is the ViT of the package, which was trained many times as long.",
+    caption="Higher is better. With the same number of steps the Swin is far ahead of the ViT. The upper dashed line is "
+    "the ViT of the package, which was trained many times as long.",
 )
 
 # %% [markdown]
@@ -1176,11 +1177,8 @@ tables = [
     for stage, blocks in enumerate(model.stages)
     for block, table in ((i, layer.attn.bias_table.data) for i, layer in enumerate(blocks.blocks))
 ]
-near = (
-    slice(None),
-    slice(M - 2, M + 1),
-    slice(M - 2, M + 1),
-)  # the query, at M - 1, and its eight neighbours
+# the query, at M - 1, and its eight neighbours
+near = (slice(None), slice(M - 2, M + 1), slice(M - 2, M + 1))
 nearness = {(s, b): table[near].mean() - table.mean() for s, b, table in tables}
 for s, b, table in tables:
     print(f"stage {s + 1}, block {b + 1}: spread {table.std():.2f};", end=" ")

@@ -1295,9 +1295,8 @@ def maps_of(backbone, pictures):
     return [np.concatenate([m.numpy() for m in level]) for level in zip(*parts, strict=True)]
 
 
-school = [
-    mv.data.shapes.scene(6_000_000_000_000 + i) for i in range(1000)
-]  # no measurement uses these numbers
+# no measurement uses these numbers
+school = [mv.data.shapes.scene(6_000_000_000_000 + i) for i in range(1000)]
 school_images = np.stack([s.image for s in school])
 school_targets = [s.target(grounds=True) for s in school]
 

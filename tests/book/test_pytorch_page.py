@@ -9,11 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from tests.parity.make_torchvision_fixtures import torchvision_models
+
+has_torch = all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
 PAGE = Path(__file__).parents[2] / "book" / "pytorch.md"
 BLOCKS = re.findall(r"(?ms)^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"))
 OURS = [block for block in BLOCKS if "torch" not in block]
 THEIRS = [block for block in BLOCKS if "torch" in block]
+BESIDE = 5  # as many of each stand beside one another; those after them stand alone
 
 
 def claims_of(code):
@@ -31,6 +36,13 @@ def run(code, scope):
     return len(claims)
 
 
+@pytest.fixture(autouse=True)
+def folder_with_a_photo(tmp_path, monkeypatch):
+    """The blocks read a photo in the current folder, and write a model there."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)).save("photo.png")
+
+
 def test_the_halves_of_minivis_run():
     scope = {}  # the last block goes on from the one before
     assert sum(run(code, scope) for code in OURS) >= 6
@@ -43,15 +55,22 @@ def test_the_halves_of_minivis_run():
 
 
 def test_both_halves_stand_side_by_side():
-    assert len(THEIRS) == 5 and len(OURS) == 7
-    for ours, theirs in zip(OURS, THEIRS, strict=False):  # the last two of ours stand alone
+    assert len(THEIRS) == 7 and len(OURS) == 8
+    for ours, theirs in zip(OURS[:BESIDE], THEIRS[:BESIDE], strict=True):
         assert claims_of(ours) == claims_of(theirs) != []
 
 
-@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs the parity extra")
+@pytest.mark.skipif(not has_torch, reason="needs the parity extra")
 @pytest.mark.parametrize("number", range(len(THEIRS)))
 def test_the_halves_of_torch_run(number):
-    assert run(THEIRS[number], {}) >= 1
+    if "transformers" in THEIRS[number]:
+        torchvision_models()  # transformers imports it where it is there
+        ours = {}
+        run(OURS[-1], ours)  # writes the folder
+    theirs = {}
+    assert run(THEIRS[number], theirs) >= 1
+    if "transformers" in THEIRS[number]:
+        assert np.abs(ours["again"](ours["photo"]).numpy() - theirs["logits"].numpy()).max() < 1e-5
 
 
 def test_a_wrong_shape_is_found():

@@ -1,6 +1,6 @@
 """Models of minivis that are exported and loaded by transformers: one row for each kind, of sizes that nobody published.
 
-Not here: the comparison (test_export_parity.py).
+Not here: the comparison (test_hub_layout_parity.py).
 """
 
 from typing import NamedTuple

@@ -1,6 +1,6 @@
 """Weights go to real models of PyTorch and come back: the two then compute the same.
 
-Not here: names and errors (tests/pretrained/test_torch_states.py), folders (test_export_parity.py).
+Not here: names and errors (tests/pretrained/test_torch_states.py), folders (test_hub_layout_parity.py).
 """
 
 import importlib.util

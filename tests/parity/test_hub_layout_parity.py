@@ -1,6 +1,6 @@
 """transformers loads what `minivis.export` wrote, without a weight missing or left over, and computes the same.
 
-Not here: the models (exported_rows.py), what needs no torch (tests/pretrained/test_export.py).
+Not here: the models (exported_rows.py), what needs no torch (tests/pretrained/test_hub_layout.py).
 """
 
 import importlib.util

@@ -1,6 +1,6 @@
 """What `minivis.export` writes is read back bit for bit, has transformers' names and settings, and loses nothing silently.
 
-Not here: transformers itself (tests/parity/test_export_parity.py).
+Not here: transformers itself (tests/parity/test_hub_layout_parity.py).
 """
 
 import json
