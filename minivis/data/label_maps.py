@@ -87,7 +87,7 @@ class MaskFolder:
                     f"MaskFolder: there is no folder {part}; expected {folder.name}/images with pictures and "
                     f"{folder.name}/masks with a PNG of the same name for each"
                 )
-        self.names = _names(folder) if names is None else tuple(map(str, names))
+        self.names = class_names(folder) if names is None else tuple(map(str, names))
         if not 0 < len(self.names) <= IGNORED:
             raise ValueError(
                 f"MaskFolder: {folder} must have 1 to {IGNORED} classes, but names {len(self.names)}"
@@ -125,7 +125,7 @@ class MaskFolder:
         return middle(image, self.size), labels.astype(np.int64)
 
 
-def _names(folder):
+def class_names(folder):
     """The classes in classes.txt; a line of white space at the end does not count."""
     path = folder / "classes.txt"
     if not path.is_file():

@@ -61,7 +61,8 @@ def drawn(seed):
     if kind == 0:
         patch = [int(n) for n in rng.integers(1, 4, 2)]
         size = [p * int(n) for p, n in zip(patch, rng.integers(1, 4, 2), strict=True)]
-        width, inside = heads * int(rng.integers(1, 5)), int(rng.integers(1, 20))
+        width = heads * int(rng.integers(1, 5))
+        inside = int(rng.integers(1, 20))
         return models.ViT(size, patch, width, int(rng.integers(1, 3)), heads, inside / width, **common)
     depths = tuple(int(n) for n in rng.integers(1, 3, rng.integers(1, 4)))
     if kind == 1:

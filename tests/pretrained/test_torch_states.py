@@ -18,7 +18,8 @@ class Tensor:
     """As much of a tensor as is needed: what `detach`, `cpu` and `float` give, and `numpy` where NumPy has the dtype."""
 
     def __init__(self, array, dtype="torch.float32"):
-        self.array, self.dtype = np.asarray(array), dtype
+        self.array = np.asarray(array)
+        self.dtype = dtype
 
     def detach(self):
         return self
