@@ -206,7 +206,9 @@ class DETR(Module):
             raise ValueError(f"DETR: position must be one of {', '.join(POSITIONS)}, got {position!r}")
         if width % 4:
             raise ValueError(f"DETR: width must be divisible by 4, for the position codes, got {width}")
-        init.check_sizes("DETR", num_classes=num_classes, queries=queries, decoder_depth=decoder_depth)
+        init.check_sizes(
+            "DETR", num_classes=num_classes, queries=queries, decoder_depth=decoder_depth, encoder_depth=encoder_depth or 1
+        )  # fmt: skip
         if not -len(backbone.channels) <= feature_level < len(backbone.channels):
             raise ValueError(
                 f"DETR: feature_level {feature_level} is out of range for {len(backbone.channels)} maps"
