@@ -113,7 +113,7 @@ def test_an_object_of_which_one_pixel_is_left_is_kept_without_a_mask_too():
         image = np.broadcast_to(
             np.arange(width, dtype=float), (3, height, width)
         )  # each pixel is its own column
-        piece, new = RandomCrop((height, int(rng.integers(2, width))))(
+        piece, new = paired.RandomCrop((height, int(rng.integers(2, width))))(
             image, {"boxes": box, "labels": np.array([0])}, rng
         )
         columns = np.count_nonzero((piece[0, 0] >= x0) & (piece[0, 0] < x1))
