@@ -68,8 +68,8 @@ def predict(source, photos, out=None, threshold=None, things=None):
         Picture files, and folders: of a folder all pictures are taken, those in its folders too, but not those that
         `predict` has drawn. A large photo is reduced while it is decoded.
     out : str or path, optional
-        For one photo the picture to write; the default is the photo's name with ``-predicted.png`` at the end, in the current
-        folder. For several photos, or a folder, the folder to write their pictures and a table, ``predictions.csv``, into;
+        For one photo the picture to write, or a folder for it; the default is the photo's name with ``-predicted.png`` at the
+        end, in the current folder. For several photos, or a folder, the folder to write their pictures and a table, ``predictions.csv``, into;
         the default is ``predictions``.
     threshold : float, optional
         Minimal score of a box or mask. The default is 0.7 for boxes, 0.5 for RT-DETR's, 0.85 for DETR's masks, 0.8 for those of
@@ -106,13 +106,17 @@ def predict(source, photos, out=None, threshold=None, things=None):
     if threshold is not None and not 0 <= threshold <= 1:
         raise ValueError(f"predict: threshold must be within [0, 1], got {threshold}")
     given = [photos] if isinstance(photos, str | Path) else list(photos)
+    if not given:
+        raise ValueError("predict: no photo was given: name pictures, or folders that hold some")
     if len(given) == 1 and not as_path(given[0]).is_dir():
         return _predict_one(source, as_path(given[0]), out, threshold, things)
     return _predict_many(source, _listed(given), Path(out or "predictions"), threshold, things)
 
 
 def _predict_one(source, photo, out, threshold, things):
-    out = Path(out or f"{photo.stem}{ENDING}")
+    out = Path(out or ".")
+    if out.is_dir():
+        out /= f"{photo.stem}{ENDING}"
     image_size(photo)  # before the model, so that a missing photo is reported at once
     if out.exists() and out.samefile(photo):
         raise ValueError(f"predict: out is the photo itself, {photo}: name another file")

@@ -562,3 +562,10 @@ def test_boxes_on_a_photo_are_those_of_transformers(tmp_path):
     order = np.argsort(-expected["scores"].numpy(), kind="stable")
     for name, tolerance in (("scores", 1e-4), ("labels", 0), ("boxes", 1e-2)):
         np.testing.assert_allclose(found[name], expected[name].numpy()[order], atol=tolerance)
+
+
+def test_a_folder_as_out_gets_the_picture_and_no_photo_is_said(tmp_path, photo, capsys):
+    assert prediction.predict("swin-shapes", photo, tmp_path) == tmp_path / "photo-predicted.png"
+    assert (tmp_path / "photo-predicted.png").is_file()
+    with pytest.raises(ValueError, match="^predict: no photo was given"):
+        prediction.predict("swin-shapes", [])
