@@ -18,8 +18,8 @@ __all__ = [
     "Stack",
     "Transposed",
     "activation_of",
+    "described_blocks",
     "hub_activation",
-    "hub_encoder",
     "labels_of",
     "names_of",
     "sides",
@@ -284,6 +284,28 @@ def hub_activation(name):
     return HUB_ACTIVATIONS[name]
 
 
+def described_blocks(given):
+    """The sizes of an encoder's blocks, in the words of a config.json.
+
+    Parameters
+    ----------
+    given : dict
+        The arguments of the encoder's constructor.
+
+    Returns
+    -------
+    dict
+    """
+    return {
+        "hidden_size": given["width"],
+        "num_hidden_layers": given["depth"],
+        "num_attention_heads": given["heads"],
+        "intermediate_size": round(given["width"] * given["mlp_ratio"]),
+        "hidden_act": hub_activation(given["activation"]),
+        "layer_norm_eps": given["eps"],
+    }
+
+
 HUB_ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_tanh": "gelu_new",
@@ -291,36 +313,6 @@ HUB_ACTIVATIONS = {
     "relu": "relu",
     "silu": "silu",
 }
-
-
-def hub_encoder(given):
-    """What config.json says of a transformer encoder, whatever the tokens are made of.
-
-    Parameters
-    ----------
-    given : dict
-        The arguments of a model of minivis.
-
-    Returns
-    -------
-    dict
-
-    Examples
-    --------
-    >>> from minivis.models import ViT
-    >>> hub_encoder(ViT(16, 4, width=8, depth=1, heads=2).config)["num_attention_heads"]
-    2
-    """
-    return {
-        "num_channels": given["channels"],
-        "hidden_size": given["width"],
-        "num_hidden_layers": given["depth"],
-        "num_attention_heads": given["heads"],
-        "hidden_act": hub_activation(given["activation"]),
-        "hidden_dropout_prob": given["dropout"],
-        "layer_norm_eps": given["eps"],
-        "qkv_bias": True,
-    }
 
 
 def sides(size):

@@ -13,7 +13,7 @@ from minivis.pretrained.family import (
     Part,
     PublishedFamily,
     activation_of,
-    hub_encoder,
+    described_blocks,
     labels_of,
     names_of,
     sides,
@@ -102,9 +102,11 @@ def describe(model, architecture="ViT"):
         "model_type": "vit",
         "image_size": sides(given["image_size"]),
         "patch_size": sides(given["patch_size"]),
-        **hub_encoder(given),
-        "intermediate_size": round(given["width"] * given["mlp_ratio"]),
+        "num_channels": given["channels"],
+        **described_blocks(given),
+        "hidden_dropout_prob": given["dropout"],
         "attention_probs_dropout_prob": given["attention_dropout"],
+        "qkv_bias": True,
         # transformers does not know these two
         **{key: value for key, value in resized.items() if value},
     }

@@ -9,7 +9,7 @@ from minivis.models.vivit import ViViT
 from minivis.pretrained.family import (
     PublishedFamily,
     activation_of,
-    hub_encoder,
+    described_blocks,
     labels_of,
     names_of,
     sides,
@@ -68,8 +68,10 @@ def describe(model):
         "image_size": sides(given["image_size"]),
         "num_frames": given["frames"],
         "tubelet_size": list(given["tubelet"]),
-        **hub_encoder(given),
-        "intermediate_size": round(given["width"] * given["mlp_ratio"]),
+        "num_channels": given["channels"],
+        **described_blocks(given),
+        "hidden_dropout_prob": given["dropout"],
+        "qkv_bias": True,
     }
 
 
