@@ -14,6 +14,7 @@ from minivis import optim, storage
 from minivis.data.images import image_size
 from minivis.files import as_path, make_folder, read_json
 from minivis.listed import counted
+from minivis.locking import alone_in
 from minivis.pretrained.description import printable
 from minivis.recipes import one_thread
 from minivis.tasks.boxes import Boxes
@@ -86,6 +87,8 @@ def train(
         If there is no such folder, or nothing to resume.
     FileExistsError
         If `out` holds an earlier training and `resume` is False.
+    BlockingIOError
+        If another training is running in `out`.
     ValueError
         If the layout is not known, the model does not fit the data, or an option is not possible.
     KeyboardInterrupt
@@ -219,7 +222,10 @@ class _Training:
         options = {name: value for name, value in self.options.items() if value is not None}
         options |= {"data": str(Path(options["data"]).absolute()), "epochs": self.epochs}
         written = {SPLIT: self.task.paths, OPTIONS: options}
-        storage.write_files({self.out / name: storage.pack_json(what) for name, what in written.items()})
+        with alone_in(
+            self.out, "train"
+        ):  # another training keeps its division; `fit` takes the lock for itself
+            storage.write_files({self.out / name: storage.pack_json(what) for name, what in written.items()})
         print(_table(self.facts()), flush=True)
         try:
             history = self.fit(resume)

@@ -15,6 +15,7 @@ import minivis as mv
 from minivis import tasks
 from minivis.autograd import no_grad
 from minivis.cli import main
+from minivis.locking import alone_in
 from minivis.pretrained.prediction import predict
 from minivis.tasks import recognise
 
@@ -200,6 +201,19 @@ def test_a_published_network_gets_ones_own_classes(data, tmp_path, capsys, kind,
     assert trained.preprocess.mean == before.preprocess.mean
     photo = next((data["masks"] / "images").iterdir())
     assert min(trained.preprocess(photo).shape[2:]) == 32
+
+
+def test_the_division_of_a_training_that_is_running_is_not_overwritten(data, trained, tmp_path):
+    shutil.copytree(trained["classes"][0], tmp_path / "out")
+    for name in ("checkpoint.safetensors", "model.safetensors"):  # its first checkpoint is still to come
+        (tmp_path / "out" / name).unlink()
+    before = (tmp_path / "out" / "split.json").read_bytes()
+    with (
+        alone_in(tmp_path / "out", "fit"),
+        pytest.raises(BlockingIOError, match="^train: .* is in use by process"),
+    ):
+        tasks.train(data["classes"], "cnn", tmp_path / "out", seed=5, epochs=1, **SMALL)
+    assert (tmp_path / "out" / "split.json").read_bytes() == before
 
 
 def test_an_earlier_training_is_not_overwritten(data, trained):
