@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from minivis import optim, storage
-from minivis.files import as_path, make_folder, read_json
+from minivis.files import as_path, make_folder, read_json, some
+from minivis.progress import progress_bar
 from minivis.recipes import one_thread
 from minivis.tasks.boxes import Boxes
 from minivis.tasks.classes import Classes
@@ -28,6 +29,7 @@ KINDS = {"classes": Classes, "boxes": Boxes, "masks": Masks}
 OPTIONS, SPLIT, METRICS, REPORT = "task.json", "split.json", "metrics.json", "report.html"
 STEPS = 300  # updates that small data get, if nothing else is asked for
 MOST_EPOCHS = 100
+FEW = 4  # pictures of a batch at least, if there are so many: batch norm needs several
 MOST_PIXELS = 2**20  # of a batch, if nothing else is asked for: large networks keep kilobytes for each pixel
 ROWS = 20  # measurements during a training, about
 
@@ -139,6 +141,11 @@ def _begun(out, given):
             f"train: the training in {out} was begun with {other[0]} {was}, not {told[other[0]]}: only epochs and patience can "
             "change with --resume; for the rest begin anew in another folder"
         )
+    if told.get("epochs", math.inf) < options.get("epochs", 0):
+        raise ValueError(
+            f"train: the training in {out} was begun with {options['epochs']} epochs; with --resume there can be more, but not "
+            f"fewer, {told['epochs']}: leave out the epochs, or begin anew in another folder"
+        )
     return {**dict.fromkeys(given), **options, **told}, read_json(out / SPLIT, "train")
 
 
@@ -167,7 +174,8 @@ class _Training:
         paths = {part: [self.task.folder / path for path in paths] for part, paths in self.task.paths.items()}
         self.train = Samples(self.task.train, paths["train"], prepare)
         self.validation = Samples(self.task.validation, paths["validation"], prepare)
-        few = max(1, len(self.train) // 4)
+        self.leave_out_broken()
+        few = min(len(self.train), max(FEW, len(self.train) // 4))
         room = max(1, MOST_PIXELS // math.prod(self.train[0][0].shape[1:]))
         batch_size = options["batch"] or min(self.kind.batch_size, few, room)
         self.loader = loader(self.train, self.batch, batch_size, self.changes, of_order)
@@ -175,6 +183,21 @@ class _Training:
         usual = min(MOST_EPOCHS, max(5, -(-STEPS // len(self.loader))))
         self.epochs = options["epochs"] or usual
         self.rate = options["lr"] or self.start.rate
+
+    def leave_out_broken(self):
+        """Read every picture once, before hours of training, and leave out those that cannot be read, with a note."""
+        parts = {"train": self.train, "validation": self.validation}
+        count = sum(len(samples) for samples in parts.values())
+        with progress_bar(count, unit="picture") as bar:
+            broken = [why for samples in parts.values() for why in samples.leave_out_broken(bar.update)]
+        if not broken:
+            return
+        told = f"{len(broken)} of {count} pictures cannot be read: {some(broken)}"
+        if 2 * len(broken) > count or not all(len(samples) for samples in parts.values()):
+            raise ValueError(f"train: {told}")
+        self.task.notes.append(f"{told}; they are left out")
+        for part, samples in parts.items():
+            self.task.paths[part] = [self.task.paths[part][i] for i in samples.order]
 
     def run(self, resume):
         """Train, measure, and write everything."""
@@ -197,8 +220,9 @@ class _Training:
         parameters = sum(p.size for p in self.model.parameters())
         batches = len(self.loader)
         return {
-            "data": "; ".join([str(self.task), *self.task.notes]),
-            "model": f"{self.name}, {parameters / 1e6:.2g} million parameters, pictures of {size[0]} x {size[1]} pixels",
+            "data": str(self.task),
+            **({"note": "; ".join(self.task.notes)} if self.task.notes else {}),
+            "model": f"{self.name}, {_counted(parameters)} parameters, pictures of {size[0]} x {size[1]} pixels",
             "begins": f"with {self.start.origin}",
             "training": f"{self.epochs} epochs of {batches} batches of {self.loader.batch_size} pictures; AdamW, learning "
             f"rate {self.rate:g} with warm-up and cosine; the weights with the best {self.kind.metric} are kept",
@@ -281,6 +305,12 @@ class _Training:
             "go on": f"minivis train --resume --out {out} --epochs {2 * self.epochs}",
             "repeat": again,
         }
+
+
+def _counted(parameters):
+    """A number of parameters with two digits that count, for people."""
+    rounded = round(parameters, 2 - len(str(parameters)))
+    return f"{rounded / 1e6:g} million" if rounded >= 1e6 else f"{rounded:,}"
 
 
 def _quoted(given):

@@ -4,6 +4,7 @@ Not here: how good the models get, which takes minutes.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,48 @@ def test_ctrl_c_leaves_a_model_a_report_and_the_way_on(data, tmp_path, monkeypat
     assert "stopped before its end" in (tmp_path / "out" / "report.html").read_text()
     assert "minivis train --resume" in capsys.readouterr().out
     assert tasks.train(out=tmp_path / "out", resume=True)["steps"] == 6
+
+
+def test_broken_pictures_are_left_out_with_a_note(data, tmp_path, capsys):
+    shutil.copytree(data["classes"], tmp_path / "places")
+    (tmp_path / "places" / "lake" / "text.jpg").write_text("no picture")
+    broken = tmp_path / "places" / "beach" / "half.jpg"
+    whole = next((tmp_path / "places" / "beach").glob("*.jpg")).read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    out = tmp_path / "out"
+    tasks.train(tmp_path / "places", "cnn", out, epochs=1, **SMALL)
+    said = capsys.readouterr().out
+    assert (
+        "note" in said
+        and "2 of 17 pictures cannot be read" in said
+        and "half.jpg is a broken picture" in said
+    )
+    parts = json.loads((out / "split.json").read_text())
+    assert sorted(parts["train"] + parts["validation"]) == sorted(
+        sum(recognise(data["classes"]).paths.values(), [])
+    )
+    assert (
+        tasks.train(out=out, epochs=2, resume=True)["steps"]
+        == 2 * json.loads((out / "history.json").read_text())["step"][0]
+    )
+
+
+def test_if_most_pictures_are_broken_the_training_says_so(tmp_path):
+    for i in range(4):
+        (tmp_path / "a").mkdir(exist_ok=True)
+        (tmp_path / "a" / f"{i}.png").write_text("no picture")
+    with pytest.raises(ValueError, match="train: 4 of 4 pictures cannot be read: .*and 1 more"):
+        tasks.train(tmp_path, "cnn", tmp_path / "out", **SMALL)
+
+
+def test_fewer_epochs_are_refused_before_anything_is_written(data, trained):
+    out, _ = trained["classes"]
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(
+        ValueError, match="was begun with 2 epochs; with --resume there can be more, but not fewer, 1"
+    ):
+        tasks.train(out=out, epochs=1, resume=True)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
 def test_the_command_does_the_same(data, trained, tmp_path, capsys):
