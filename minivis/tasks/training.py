@@ -269,17 +269,18 @@ class _Training:
         result = (
             f"{self.kind.figure}: {metrics['value']:.3f} on {n} pictures that were not trained on{compared}"
         )
+        commands = self.commands(stopped)
         page = Report(
             title=f"{self.name}, trained on {self.task.folder.name}",
             facts=self.facts(),
             result=result,
             stopped=stopped,
             figures=self.figures(history),
-            commands=self.commands(),
+            commands=commands,
         )
         write(page, self.out / REPORT)
         storage.write_files({self.out / METRICS: storage.pack_json(metrics)})
-        print(result, _table({"report": self.out / REPORT, **self.commands()}), sep="\n")
+        print(result, _table({"report": self.out / REPORT, **commands}), sep="\n")
         return metrics
 
     def figures(self, history):
@@ -289,8 +290,8 @@ class _Training:
         yield "The training", viz.training_curves(history, self.kind.metric)
         yield from self.kind.pictures(self.model, self.measured, self.batch.colours)
 
-    def commands(self):
-        """What to type next."""
+    def commands(self, stopped):
+        """What to type next: after Ctrl-C go on to the end, otherwise as long again."""
         again = f"minivis train --data {_quoted(self.options['data'])} --out DIR"
         again += f" --model {self.name}" if self.name in MODELS else ""
         changed = ("source", "epochs", "size", "batch", "lr", "seed", "share", "patience")
@@ -302,7 +303,7 @@ class _Training:
         out = _quoted(self.out)
         return {
             "predict": f"minivis predict {out} PHOTO",
-            "go on": f"minivis train --resume --out {out} --epochs {2 * self.epochs}",
+            "go on": f"minivis train --resume --out {out}" + ("" if stopped else f" --epochs {2 * self.epochs}"),
             "repeat": again,
         }
 

@@ -120,7 +120,8 @@ def test_ctrl_c_leaves_a_model_a_report_and_the_way_on(data, tmp_path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         tasks.train(data["classes"], "cnn", tmp_path / "out", epochs=3, **SMALL)
     assert "stopped before its end" in (tmp_path / "out" / "report.html").read_text()
-    assert "minivis train --resume" in capsys.readouterr().out
+    out = tmp_path / "out"
+    assert f"minivis train --resume --out {out}\n" in capsys.readouterr().out  # to the end that was asked for
     assert tasks.train(out=tmp_path / "out", resume=True)["steps"] == 6
 
 
@@ -141,10 +142,6 @@ def test_broken_pictures_are_left_out_with_a_note(data, tmp_path, capsys):
     parts = json.loads((out / "split.json").read_text())
     assert sorted(parts["train"] + parts["validation"]) == sorted(
         sum(recognise(data["classes"]).paths.values(), [])
-    )
-    assert (
-        tasks.train(out=out, epochs=2, resume=True)["steps"]
-        == 2 * json.loads((out / "history.json").read_text())["step"][0]
     )
 
 
@@ -188,7 +185,7 @@ def test_the_command_does_the_same(data, trained, tmp_path, capsys):
             "detr answers with boxes, and these data have a class for each",
         ),
         ({"data": "boxes", "model": "resnet50"}, ValueError, "resnet50 is none of the models"),
-        ({"data": "classes", "source": "detr-shapes"}, ValueError, "detr-shapes is a DETR, and cnn or vit"),
+        ({"data": "classes", "source": "detr-shapes"}, ValueError, "detr-shapes is a DETR, and cnn, vit, resnet or swin"),
         (
             {"data": "masks", "source": "segmenter-shapes", "model": "unet"},
             ValueError,
