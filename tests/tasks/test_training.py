@@ -185,7 +185,11 @@ def test_the_command_does_the_same(data, trained, tmp_path, capsys):
             "detr answers with boxes, and these data have a class for each",
         ),
         ({"data": "boxes", "model": "resnet50"}, ValueError, "resnet50 is none of the models"),
-        ({"data": "classes", "source": "detr-shapes"}, ValueError, "detr-shapes is a DETR, and cnn, vit, resnet or swin"),
+        (
+            {"data": "classes", "source": "detr-shapes"},
+            ValueError,
+            "detr-shapes is a DETR, and cnn, vit, resnet or swin",
+        ),
         (
             {"data": "masks", "source": "segmenter-shapes", "model": "unet"},
             ValueError,
