@@ -201,7 +201,9 @@ class _Training:
             "model": f"{self.name}, {parameters / 1e6:.2g} million parameters, pictures of {size[0]} x {size[1]} pixels",
             "begins": f"with {self.start.origin}",
             "training": f"{self.epochs} epochs of {batches} batches of {self.loader.batch_size} pictures; AdamW, learning "
-            f"rate {self.rate:g} with warm-up and cosine; the weights with the best {self.kind.metric} are kept",
+            f"rate {self.rate:g} with warm-up and cosine",
+            "judging": f"the weights with the best {self.kind.metric} are kept; they are chosen by the pictures that are "
+            "measured on, so on others expect a little less (minivis evaluate measures on others)",
             "changes": str(self.changes),
         }
 
