@@ -709,7 +709,7 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# Almost nothing: RATE % of the other digits are still right. To write place $i$ the network looks up place $6 - i$ of
+# Almost nothing: 98 % of the other digits are still right. To write place $i$ the network looks up place $6 - i$ of
 # the source; it does not need the digits that it has written. In a sentence this is different, because there the next
 # word depends on the words before it.
 #

@@ -610,7 +610,7 @@ viz.curves(
     title="Your ViT learns to read",
     caption="The share of held-out digits that are right, while your class is trained in NumPy alone. The curve "
     "rises fast, and then slowly: after a hundred steps nine of ten digits are right, and the rest of the training "
-    "is for the tenth.",
+    "is needed for the tenth.",
 )
 
 # %% [markdown]
@@ -656,7 +656,7 @@ viz.bars(
     width=7.2,
     title="Who reads digits how well?",
     caption="Lower is better. Your ViT makes fewer mistakes than a linear layer, and a few more than the models that "
-    "were trained longer. Look at the second bar: the nearest neighbour learns nothing at all, and is as good.",
+    "were trained longer. Look at the second bar: the nearest neighbour learns nothing at all, and is no worse.",
 )
 
 # %% [markdown]
