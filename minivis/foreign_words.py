@@ -93,7 +93,7 @@ MODULE = {
     "register_full_backward_hook": "p.grad after backward",
     "get_parameter": "dict(model.named_parameters())[name]",
     "get_submodule": "dict(model.named_modules())[name]",
-    "save_pretrained": "mv.save(model, folder)",
+    "save_pretrained": "mv.export(model, folder), which transformers reads, or mv.save(model, folder)",
     "from_pretrained": "mv.from_pretrained(folder)",
     "compile": "nothing: leave it out",
 }

@@ -12,7 +12,7 @@ from minivis.pretrained.family import (
     PublishedFamily,
     Transposed,
     activation_of,
-    hub_activation,
+    described_blocks,
     names_of,
     sides,
     translate,
@@ -171,7 +171,7 @@ def describe(model):
             "patch_size": sides(image["patch_size"]),
             "num_channels": image["channels"],
             "projection_dim": model.config["width"],
-            **_described(image),
+            **described_blocks(image),
         },
         "text_config": {
             "model_type": "clip_text_model",
@@ -181,20 +181,8 @@ def describe(model):
             # in a vocabulary of one's own nobody knows which these are
             **({} if text["vocabulary"] > END else {"bos_token_id": None, "pad_token_id": None}),
             "projection_dim": model.config["width"],
-            **_described(text),
+            **described_blocks(text),
         },
-    }
-
-
-def _described(given):
-    """The sizes of an encoder's blocks: the inverse of `_sizes`."""
-    return {
-        "hidden_size": given["width"],
-        "num_hidden_layers": given["depth"],
-        "num_attention_heads": given["heads"],
-        "intermediate_size": round(given["width"] * given["mlp_ratio"]),
-        "hidden_act": hub_activation(given["activation"]),
-        "layer_norm_eps": given["eps"],
     }
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "Stack",
     "Transposed",
     "activation_of",
+    "described_blocks",
     "hub_activation",
     "labels_of",
     "names_of",
@@ -281,6 +282,28 @@ def hub_activation(name):
     if name not in HUB_ACTIVATIONS:
         raise ValueError(f"activation: the hub has one of {', '.join(sorted(HUB_ACTIVATIONS))}, got {name!r}")
     return HUB_ACTIVATIONS[name]
+
+
+def described_blocks(given):
+    """The sizes of an encoder's blocks, in the words of a config.json.
+
+    Parameters
+    ----------
+    given : dict
+        The arguments of the encoder's constructor.
+
+    Returns
+    -------
+    dict
+    """
+    return {
+        "hidden_size": given["width"],
+        "num_hidden_layers": given["depth"],
+        "num_attention_heads": given["heads"],
+        "intermediate_size": round(given["width"] * given["mlp_ratio"]),
+        "hidden_act": hub_activation(given["activation"]),
+        "layer_norm_eps": given["eps"],
+    }
 
 
 HUB_ACTIVATIONS = {

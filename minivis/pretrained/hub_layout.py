@@ -78,7 +78,7 @@ def export(model, folder, overwrite=False):
     ``AutoModelForImageClassification.from_pretrained(folder)`` does (``AutoModelForObjectDetection`` for a DETR, and so
     on); classes without a head, such as ViTModel, take ``add_pooling_layer=False``, because minivis has no such layer.
 
-    What only trains is lost where the hub has no word for it: the rate of `drop_path`, for example.
+    What only trains is lost where the hub has no word for it: the rate of ``drop_path``, for example.
 
     Examples
     --------

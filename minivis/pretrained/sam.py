@@ -84,7 +84,7 @@ def describe(model):
     vision, prompts, decoder = (
         part.config for part in (model.image_encoder, model.prompt_encoder, model.mask_decoder)
     )
-    width, inside = vision["out_width"], int(vision["width"] * vision["mlp_ratio"])
+    width = vision["out_width"]
     sizes = {"image_size": sides(vision["image_size"]), "patch_size": sides(vision["patch_size"])}
     return {
         "architectures": ["SamModel"],
@@ -97,7 +97,7 @@ def describe(model):
             "num_attention_heads": vision["heads"],
             "num_channels": vision["channels"],
             "mlp_ratio": vision["mlp_ratio"],
-            "mlp_dim": inside,
+            "mlp_dim": int(vision["width"] * vision["mlp_ratio"]),
             "num_pos_feats": width // 2,
             "window_size": vision["window"],
             "global_attn_indexes": list(vision["whole"]),

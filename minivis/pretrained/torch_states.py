@@ -14,8 +14,8 @@ from minivis.autograd import Tensor
 from minivis.files import FLOATS, Stored, some
 from minivis.listed import counted
 from minivis.nn import MultiHeadAttention, TransformerDecoderLayer, TransformerEncoderLayer
-from minivis.pretrained.hub_layout import family_of
 from minivis.pretrained.family import Part, names_of
+from minivis.pretrained.hub_layout import family_of
 from minivis.pretrained.packing import disagreements, packed, published_names, unpacked
 
 __all__ = ["from_torch", "to_torch_state"]

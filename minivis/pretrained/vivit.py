@@ -9,7 +9,7 @@ from minivis.models.vivit import ViViT
 from minivis.pretrained.family import (
     PublishedFamily,
     activation_of,
-    hub_activation,
+    described_blocks,
     labels_of,
     names_of,
     sides,
@@ -69,13 +69,8 @@ def describe(model):
         "num_frames": given["frames"],
         "tubelet_size": list(given["tubelet"]),
         "num_channels": given["channels"],
-        "hidden_size": given["width"],
-        "num_hidden_layers": given["depth"],
-        "num_attention_heads": given["heads"],
-        "intermediate_size": round(given["width"] * given["mlp_ratio"]),
-        "hidden_act": hub_activation(given["activation"]),
+        **described_blocks(given),
         "hidden_dropout_prob": given["dropout"],
-        "layer_norm_eps": given["eps"],
         "qkv_bias": True,
     }
 

@@ -11,14 +11,14 @@ import pytest
 
 import minivis as mv
 from minivis.autograd import no_grad
-from minivis.pretrained import Preprocess
+from minivis.pretrained import Preprocess, resnet, vivit
 from minivis.pretrained.preprocess import preprocess_of
-from minivis.pretrained.resnet import FAMILY
 from tests.parity.exported_rows import ROWS, randomised
 from tests.parity.make_torchvision_fixtures import torchvision_models
 
 has_torch = all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
-RESNET = FAMILY.preprocessor
+RESNET = resnet.FAMILY.preprocessor
+VIVIT = vivit.FAMILY.preprocessor
 pytestmark = pytest.mark.skipif(not has_torch, reason="needs the parity extra")
 
 
@@ -107,6 +107,10 @@ PREPARED = {
     "a rectangle": ("rt-detr", Preprocess(size=(64, 96))),
     "a multiple": ("maskformer, swin", Preprocess(shortest=50, longest=90, divisor=32, mean=(0.5, 0.4, 0.3))),
     "a border": ("sam", Preprocess(longest=64, pad_to=(64, 64), always_pad=True, mean=(0.5, 0.4, 0.3))),
+    "frames of a film": (
+        "vivit",
+        preprocess_of({**VIVIT, "size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}}),
+    ),
     "clip": ("clip", Preprocess(shortest=40, crop=(32, 32), resample=3)),
 }
 
@@ -124,6 +128,8 @@ def test_transformers_prepares_a_photo_as_the_exported_model_did(name, tmp_path)
         mv.export(model, tmp_path)
     processor = transformers.AutoImageProcessor.from_pretrained(tmp_path, use_fast=False)
     image = np.random.default_rng(3).integers(0, 256, (90, 121, 3), np.uint8)
-    theirs = processor(image, return_tensors="np")["pixel_values"]
+    film = kind == "vivit"
+    theirs = processor([[image]] if film else image, return_tensors="np")["pixel_values"]
+    theirs = theirs[:, 0] if film else theirs
     ours = prepare(image)
     assert theirs.shape == ours.shape and np.abs(theirs - ours).max() <= 1e-5
