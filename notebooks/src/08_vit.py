@@ -453,6 +453,7 @@ def changed_by_third():
     return np.flatnonzero((no_attention(third).data != no_attention(some).data).any(axis=(0, 2))).tolist()
 
 
+# %%
 def added(branch, x):
     """What a block with one branch adds to its input."""
     return branch(x).data - x

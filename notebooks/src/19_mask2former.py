@@ -21,7 +21,7 @@
 # slide names it by its tag: deck, page and a short name. The paper is Cheng et al., *Masked-attention mask
 # transformer for universal image segmentation*, CVPR 2022.
 #
-# **Time**: about 90 minutes to read, 50 more for the exercises; the cells take about a minute.
+# **Time**: about 90 minutes to read, 50 more for the exercises; the cells take about two minutes.
 
 # %% tags=["setup"]
 import math
@@ -1111,43 +1111,19 @@ def worth_of_positions(**off):
 assert claims(
     "a decoder layer",
     ("one state for each query", lambda: decoded().shape, (1, 5, 16), "The queries are those that ask."),
-    (
-        "what nobody may see changes nothing",
-        lambda: decoded(slice(8, 12), 1e3),
-        decoded(),
-        "Pass `allowed` to the cross-attention, as its fourth argument.",
-    ),
-    (
-        "what is allowed does",
-        lambda: abs(decoded(slice(0, 4), 1.0) - decoded()).max() > 0.01,
-        True,
-        "True means: may be attended.",
-    ),
-    (
-        "the result has been normed",
-        lambda: np.allclose(decoded().mean(axis=-1), 0, atol=1e-5),
-        True,
-        "The norm comes after the sum, in each of the three branches.",
-    ),
-    (
-        "the positions matter for the first attention",
-        lambda: worth_of_positions(silent="self_attn") > 0.01,
-        True,
-        "The image is asked by x + positions.",
-    ),
-    (
-        "and for the second",
-        lambda: worth_of_positions(silent="cross_attn") > 0.01,
-        True,
-        "In the talk, queries and keys are both x + positions.",
-    ),
-    (
-        "but they are in no values",
-        lambda: worth_of_positions(silent="cross_attn", blind="self_attn") < 1e-5,
-        True,
-        "The third argument of the second attention is x alone.",
-    ),
-).passed
+    ("what nobody may see changes nothing", lambda: decoded(slice(8, 12), 1e3), decoded(),
+     "Pass `allowed` to the cross-attention, as its fourth argument."),
+    ("what is allowed does", lambda: abs(decoded(slice(0, 4), 1.0) - decoded()).max() > 0.01, True,
+     "True means: may be attended."),
+    ("the result has been normed", lambda: np.allclose(decoded().mean(axis=-1), 0, atol=1e-5), True,
+     "The norm comes after the sum, in each of the three branches."),
+    ("the positions matter for the first attention", lambda: worth_of_positions(silent="self_attn") > 0.01, True,
+     "The image is asked by x + positions."),
+    ("and for the second", lambda: worth_of_positions(silent="cross_attn") > 0.01, True,
+     "In the talk, queries and keys are both x + positions."),
+    ("but they are in no values", lambda: worth_of_positions(silent="cross_attn", blind="self_attn") < 1e-5, True,
+     "The third argument of the second attention is x alone."),
+).passed  # fmt: skip
 
 # %% [markdown]
 # ### Step 4: the whole model, layer by layer
@@ -1192,6 +1168,7 @@ def predict_masks(self, x, pixels):
     return MaskFormerOutput(self.class_head(x), masks_of(embeddings, pixels))
 
 
+# %%
 def segment(self, maps):
     """Maps of the backbone -> the predictions before the first layer and after every one."""
     pixels, tokens, codes, sizes = self.pixel_decoder(maps)
