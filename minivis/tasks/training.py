@@ -173,6 +173,12 @@ def _begun(out, given):
             f"train: the training in {out} was begun with {other[0]} {was}, not {told[other[0]]}: only epochs and patience can "
             "change with --resume; for the rest begin anew in another folder"
         )
+    planned = options.get("epochs") or 0
+    if told.get("epochs", planned) < planned:
+        raise ValueError(
+            f"train: the training in {out} has {planned} epochs already planned, so it cannot end after {told['epochs']}: give "
+            "more, or leave --epochs out"
+        )
     return {**dict.fromkeys(given), **options, **told}, read_json(out / SPLIT, "train")
 
 

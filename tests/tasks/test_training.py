@@ -216,6 +216,14 @@ def test_the_division_of_a_training_that_is_running_is_not_overwritten(data, tra
     assert (tmp_path / "out" / "split.json").read_bytes() == before
 
 
+def test_fewer_epochs_than_planned_are_refused_and_change_nothing(trained):
+    out, _ = trained["classes"]
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(ValueError, match="has 2 epochs already planned, so it cannot end after 1"):
+        tasks.train(out=out, resume=True, epochs=1)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
 def test_an_earlier_training_is_not_overwritten(data, trained):
     before = (trained["classes"][0] / "model.safetensors").read_bytes()
     with pytest.raises(FileExistsError, match="holds an earlier training"):
