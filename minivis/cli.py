@@ -77,6 +77,7 @@ def _parser():
     _add_check(command)
     _add_train(command)
     _add_measure(command)
+    _add_evaluate(command)
     _add_fetch(command)
     _add_predict(command)
     _add_export(command)
@@ -169,6 +170,28 @@ def _add_measure(command):
     )
     measure.add_argument(
         "--seed", type=_at_least(0), metavar="N", help="other pictures than those of the model's card"
+    )
+
+
+def _add_evaluate(command):
+    evaluate = command(
+        "evaluate",
+        "measure a model, published or your own, on pictures whose truth is known",
+        _evaluate,
+        "Top-1 and top-5 for pictures in a folder for each class, COCO's table for its lists of boxes, PQ for its lists of "
+        "segments, mean IoU for images/ and masks/.",
+    )
+    evaluate.add_argument(
+        "model", metavar="MODEL", help="folder of a published or trained checkpoint, or a name"
+    )
+    evaluate.add_argument(
+        "--data", required=True, metavar="DATA", help="a folder, or a list in COCO's format (FILE.json)"
+    )
+    evaluate.add_argument(
+        "--count", type=_at_least(1), metavar="N", help="so many pictures, evenly spaced (default: all)"
+    )
+    evaluate.add_argument(
+        "--out", type=_folder, metavar="DIR", help="write the result into DIR/evaluation.json too"
     )
 
 
@@ -381,6 +404,13 @@ def _measure(options):
         # COCO writes -1 where there is no such object
         shares = {figure: value for figure, value in found.items() if figure != "n" and value >= 0}
         print(name, *(f"{figure} {value:.3f}" for figure, value in shares.items()), sep="  ", flush=True)
+    return 0
+
+
+def _evaluate(options):
+    from minivis import tasks
+
+    tasks.evaluate(options.model, options.data, options.count, options.out)
     return 0
 
 

@@ -5,7 +5,7 @@ Not here: pages written by hand (the folder above), writing files (scripts/build
 
 from pathlib import Path
 
-from book.generate import api, chapters, law_pages, pictures, shapes, slide_map, troubles
+from book.generate import api, chapters, law_pages, pictures, published, shapes, slide_map, troubles
 from minivis import laws
 
 __all__ = ["pages"]
@@ -29,6 +29,8 @@ def pages(notebooks, executed, cache):
     texts = {
         "generated/slides.md": slide_map.page(notebooks, laws.catalogue()),
         "generated/troubles.md": troubles.table(),
+        "generated/published_families.md": published.families(),
+        "generated/published_results.md": published.results(notebooks),
         "generated/benchmark.md": BENCHMARK.read_text(encoding="utf-8"),
         **law_pages.pages(),
         **api.pages(),

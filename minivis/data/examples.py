@@ -11,9 +11,9 @@ from PIL import Image
 from minivis.data.label_maps import IGNORED
 from minivis.data.shapes import BLOCK, CLASSES, STUFF, THINGS, scene
 from minivis.files import pack_json, write_files
-from minivis.vision import rle_encode
+from minivis.vision import id2rgb, rle_encode
 
-__all__ = ["write_coco", "write_image_folder", "write_mask_folder"]
+__all__ = ["write_coco", "write_image_folder", "write_mask_folder", "write_scenes"]
 
 SIDES = (72, 128)  # pixels: the shortest and the longest side of a picture
 FIRST = 3 * BLOCK  # the first scene: none that a model of the package was trained or measured on
@@ -164,6 +164,70 @@ def write_mask_folder(folder, seed=0, count=60):
         files[f"images/{i:03}.jpg"] = _packed(_bytes_of(drawn.image), "jpg")
         files[f"masks/{i:03}.png"] = _packed(_label_map(drawn), "png")
     return _write(folder, files)
+
+
+def write_scenes(folder, seed=0, count=60, size=64):
+    """Write scenes with the lists that COCO has, and with the classes that the small models of the package know.
+
+    FOLDER/val/000.png ..., FOLDER/annotations/instances_val.json with boxes and masks of the objects, panoptic_val.json with the
+    segments of objects and grounds, and their maps in FOLDER/annotations/panoptic_val/000.png.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        Created if it does not exist.
+    seed : int, default 0
+        Another seed draws other scenes. None of them was used to train a model of the package.
+    count : int, default 60
+        Number of scenes.
+    size : int or (int, int), default 64
+        Height and width in pixels; the small models were trained on 64.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder.
+
+    Raises
+    ------
+    ValueError
+        If `count` is below 1.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from minivis.data import CocoPanoptic
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     lists = write_scenes(folder, count=2) / "annotations"
+    ...     scenes = CocoPanoptic(f"{folder}/val", lists / "panoptic_val", lists / "panoptic_val.json")
+    >>> len(scenes), scenes.names[-3:], int(scenes.things.sum())
+    (2, ('grass', 'sand', 'water'), 6)
+    """
+    _check_count("write_scenes", count, 1)
+    files = {}
+    images, objects, maps = [], [], []
+    for i in range(count):
+        drawn = scene(FIRST + 10**6 * seed + i, size)
+        height, width = drawn.image.shape[1:]
+        name = f"{i:03}.png"
+        files[f"val/{name}"] = _packed(_bytes_of(drawn.image), "png")
+        files[f"annotations/panoptic_val/{name}"] = _packed(id2rgb(drawn.panoptic), "png")
+        images.append({"id": i + 1, "file_name": name, "height": height, "width": width})
+        for label, mask in zip(drawn.labels.tolist(), drawn.masks, strict=True):
+            about = {"id": len(objects) + 1, "image_id": i + 1, "category_id": label + 1, "iscrowd": 0}
+            objects.append(about | _outline(mask))
+        segments = [{**one, "category_id": one["category_id"] + 1, "iscrowd": 0} for one in drawn.segments]
+        maps.append({"image_id": i + 1, "file_name": name, "segments_info": segments})
+    kinds = [one | {"isthing": int(one["name"] in THINGS)} for one in _categories(CLASSES)]
+    lists = {
+        "instances_val": {"images": images, "annotations": objects, "categories": _categories(THINGS)},
+        "panoptic_val": {"images": images, "annotations": maps, "categories": kinds},
+    }
+    return _write(folder, files | {f"annotations/{name}.json": pack_json(one) for name, one in lists.items()})
+
+
+def _categories(names):
+    return [{"id": label + 1, "name": name} for label, name in enumerate(names)]
 
 
 def _check_count(name, count, least):

@@ -10,17 +10,17 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 from minivis import files
 from minivis.files import as_path, make_folder, pack_json, write_files
 from minivis.listed import told
 from minivis.locking import LOCK, alone_in
 from minivis.pretrained import dinov2_wheel, https, hub_package
+from minivis.pretrained.checkpoints import KNOWN
 from minivis.pretrained.folder import CONFIG, PREPROCESSOR
 from minivis.pretrained.foreign import INDEX, WEIGHTS
 
-__all__ = ["KNOWN", "NOTES", "Known", "fetch", "fetched", "listing"]
+__all__ = ["KNOWN", "NOTES", "fetch", "fetched", "listing"]
 
 NOTES = "fetched.json"  # where the files came from, beside them
 CARD = "README.md"  # the hub's page about the model; its head names the licence
@@ -30,42 +30,6 @@ MOST_JSON = 64 * 2**20  # bytes; an index of shards has far fewer
 SPARE = 64 * 2**20  # bytes that stay free on the disk
 
 
-class Known(NamedTuple):
-    """A published checkpoint with a short name.
-
-    Attributes
-    ----------
-    repository : str
-        On the hub.
-    megabytes : int
-        What is downloaded, rounded.
-    licence : str
-        Of the weights. What the hub's page says when they are fetched counts.
-    """
-
-    repository: str
-    megabytes: int
-    licence: str
-
-
-KNOWN = {
-    "clip-vit-base-patch32": Known("openai/clip-vit-base-patch32", 606, "MIT"),
-    "deit-base-distilled-patch16-224": Known("facebook/deit-base-distilled-patch16-224", 349, "Apache-2.0"),
-    "detr-resnet-50": Known("facebook/detr-resnet-50", 167, "Apache-2.0"),
-    "detr-resnet-50-panoptic": Known("facebook/detr-resnet-50-panoptic", 172, "Apache-2.0"),
-    "dino-vits16": Known("facebook/dino-vits16", 87, "Apache-2.0"),
-    "dinov2-base": Known("facebook/dinov2-base", 346, "Apache-2.0"),
-    "dinov2-small": Known("facebook/dinov2-small", 88, "Apache-2.0"),
-    "mask2former-swin-tiny-coco-panoptic": Known("facebook/mask2former-swin-tiny-coco-panoptic", 190, "MIT"),
-    "resnet-50": Known("microsoft/resnet-50", 102, "Apache-2.0"),
-    "rtdetr_r18vd": Known("PekingU/rtdetr_r18vd", 81, "Apache-2.0"),
-    "rtdetr_r50vd": Known("PekingU/rtdetr_r50vd", 172, "Apache-2.0"),
-    "swin-tiny-patch4-window7-224": Known("microsoft/swin-tiny-patch4-window7-224", 113, "Apache-2.0"),
-    "vit-base-patch16-224": Known("google/vit-base-patch16-224", 346, "Apache-2.0"),
-    "vit-hybrid-base-bit-384": Known("google/vit-hybrid-base-bit-384", 396, "Apache-2.0"),
-    "vit-mae-base": Known("facebook/vit-mae-base", 448, "Apache-2.0"),
-    "vivit-b-16x2-kinetics400": Known("google/vivit-b-16x2-kinetics400", 356, "MIT"),
-}
 # dinov2-small has a second source, for where the hub cannot be reached but the package index can
 PACKAGED = "dinov2-small"
 
@@ -212,11 +176,12 @@ def listing():
     [['dinov2-small', '88', 'MB']]
     """
     width = max(map(len, KNOWN))
+    widest = max(len(known.licence) for known in KNOWN.values())
     lines = []
     for name, known in KNOWN.items():
         place = fetched(name)
         state = f"in {place}" if place else ""
-        lines.append(f"{name:<{width}}  {known.megabytes:>3} MB  {known.licence:<10}  {state}".rstrip())
+        lines.append(f"{name:<{width}}  {known.megabytes:>3} MB  {known.licence:<{widest}}  {state}".rstrip())
     return lines
 
 
@@ -228,7 +193,7 @@ def _named(name):
         base = short[base]
     label = f"{base}@{revision}" if revision else base
     if base in KNOWN and re.fullmatch(REVISION, revision, re.ASCII):
-        return label, KNOWN[base].repository, revision or "main"
+        return label, KNOWN[base].repository, revision or KNOWN[base].version
     parts = r"\w[\w.-]*/\w[\w.-]*"
     if not re.fullmatch(parts, base, re.ASCII) or not re.fullmatch(REVISION, revision, re.ASCII):
         raise ValueError(

@@ -3,6 +3,7 @@
 Not here: the models, the preparation of photos (data/preprocess.py), one photo's result in words (description.py).
 """
 
+import contextlib
 import csv
 import functools
 import io
@@ -16,12 +17,13 @@ from minivis.data.images import image_size, read_image
 from minivis.files import as_path, make_folder, write_files
 from minivis.listed import counted
 from minivis.models import CLIP, MAE, RTDETR, SAM, YOLO, ViViT, YOLOv2
+from minivis.pretrained import hub
 from minivis.pretrained.description import describe, printable
 from minivis.pretrained.folder import from_pretrained, is_published
 from minivis.pretrained.own import load_ready
 from minivis.vision import automatic_masks
 
-__all__ = ["Prediction", "predict"]
+__all__ = ["Prediction", "predict", "worth_reading"]
 
 # what cannot be drawn on one photo, and where to look instead
 OTHERWISE = {
@@ -169,20 +171,35 @@ def _predict_many(source, photos, out, threshold, things):
 def _answered(source, model, photo, threshold):
     """Read a photo and run the model on it: the arguments of `describe` after the model."""
     height, width = image_size(photo)
-    image = read_image(photo, shortest=_shortest(model, height, width))
+    image = read_image(photo, shortest=worth_reading(model, height, width, DRAWN))
     batch = model.preprocess(image)
     output = run_model(source, model, batch, image.shape[1:], threshold)
     return output, image, threshold, batch.shape[2:], (height, width)
 
 
-def _shortest(model, height, width):
-    """How many pixels of the shorter side are worth reading: twice what the model resizes the photo to, and enough to draw."""
+def worth_reading(model, height, width, least=1):
+    """How many pixels of the shorter side of a photo are worth reading: twice what the model resizes it to, and `least`.
+
+    Parameters
+    ----------
+    model : Module
+        With ``preprocess``.
+    height, width : int
+        Of the photo.
+    least : int, default 1
+        What else needs so many.
+
+    Returns
+    -------
+    int or None
+        None for all of them.
+    """
     if not hasattr(model.preprocess, "new_size"):
         return None
     needed = min(model.preprocess.new_size(height, width))
     if getattr(model, "min_size", None):  # a detector with regions resizes photos itself
         needed = model.min_size
-    return max(2 * needed, DRAWN)
+    return max(2 * needed, least)
 
 
 def _listed(given):
@@ -253,10 +270,26 @@ def _ready(source, things):
 
 
 def load(source, things=None):
-    """Load a model that is ready for photos: a published one, or one of minivis."""
-    if is_published(source):
-        return from_pretrained(source, dtype="float32", things=things)
-    return load_ready(source, things)
+    """Load a model that is ready for photos: a published one, or one of minivis.
+
+    Parameters
+    ----------
+    source : str or path
+        A folder; the name of a small model that comes with minivis; or that of a checkpoint which `minivis fetch` has brought.
+    things : list of str or int, optional
+        Names or numbers of the classes that are things, instead of those that it says itself.
+    """
+    place = as_path(source)
+    if not place.exists():
+        with contextlib.suppress(ValueError):  # it is no such name
+            place = hub.fetched(source) or source
+        if source in hub.KNOWN and place == source:
+            raise FileNotFoundError(
+                f"load: {source} is not on this machine yet: `minivis fetch {source}` brings it"
+            )
+    if is_published(place):
+        return from_pretrained(place, dtype="float32", things=things)
+    return load_ready(place, things)
 
 
 def run_model(source, model, batch, photo=None, threshold=None):

@@ -10,7 +10,7 @@ from minivis.data.folders import SPLITS, SUFFIXES, split_folders
 from minivis.data.label_maps import class_names
 from minivis.files import read_json, some
 
-__all__ = ["Found", "Source", "find"]
+__all__ = ["Found", "Source", "find", "is_of", "pictures_of"]
 
 
 @dataclass
@@ -132,9 +132,7 @@ def _boxes(folder):
     lists = {
         path: content for place in places for path in sorted(place.glob("*.json")) if (content := _coco(path))
     }
-    by_part = {
-        part: [path for path in lists if _is_of(path, folder, words)] for part, words in SPLITS.items()
-    }
+    by_part = {part: [path for path in lists if is_of(path, folder, words)] for part, words in SPLITS.items()}
     assigned = [path for paths in by_part.values() for path in paths]
     by_part["train"] = by_part["train"] or [path for path in lists if path not in assigned]
     if not by_part["train"]:
@@ -164,34 +162,55 @@ def _coco(path):
     return content if listed and content["images"] and isinstance(content["images"][0], dict) else None
 
 
-def _is_of(path, folder, words):
+def is_of(path, folder, words):
     """Whether one of the words begins a word in the name of a list, or of the folder that it lies in."""
     text = "_".join(path.relative_to(folder).with_suffix("").parts).lower().replace("-", "_")
     return any(part.startswith(word) for part in text.split("_") for word in words)
 
 
 def _listed(path, content, folder):
-    """The pictures of a list. They lie in a folder of its name, in ``images``, or beside it."""
-    file_of = {
-        entry.get("id"): str(entry.get("file_name"))
-        for entry in content["images"]
-        if isinstance(entry, dict) and isinstance(entry.get("id"), int | str)
-    }
-    first = next(iter(file_of.values()), "a picture")
-    stem = path.stem.removeprefix("instances_")
+    """The pictures of a list."""
+    images = pictures_of(path, content, folder)
+    file_of = _files(content)
+    if not content["categories"]:
+        raise ValueError(f"recognise: {path} names no categories, which are the classes of its boxes")
+    dataset = CocoDetection(images, path, masks=False, invalid="skip")
+    paths = _relative([images / file_of[number] for number in dataset.image_ids], folder)
+    return Source(dataset, paths, _rarest(content["annotations"], dataset.image_ids))
+
+
+def pictures_of(path, content, folder, who="recognise"):
+    """The folder of the pictures of a list: a folder of its name, ``images``, or that of the list.
+
+    Parameters
+    ----------
+    path, content : Path and dict
+        The list.
+    folder : Path
+        The folder of the data.
+    who : str
+        The function that asks, for the error.
+    """
+    first = next(iter(_files(content).values()), "a picture")
+    stem = path.stem.removeprefix("instances_").removeprefix("panoptic_")
     inside = [folder / stem, folder / "images" / stem, folder / "images", path.parent / "images"]
     places = [*inside, path.parent, folder]
     images = next((place for place in places if (place / first).is_file()), None)
     if images is None:
         looked = some([str(place) for place in dict.fromkeys(places) if place.is_dir()], 4)
         raise FileNotFoundError(
-            f"recognise: {path} lists {first!r}, which is in none of {looked}: put the pictures into {folder / 'images'}"
+            f"{who}: {path} lists {first!r}, which is in none of {looked}: put the pictures into {folder / 'images'}"
         )
-    if not content["categories"]:
-        raise ValueError(f"recognise: {path} names no categories, which are the classes of its boxes")
-    dataset = CocoDetection(images, path, masks=False, invalid="skip")
-    paths = _relative([images / file_of[number] for number in dataset.image_ids], folder)
-    return Source(dataset, paths, _rarest(content["annotations"], dataset.image_ids))
+    return images
+
+
+def _files(content):
+    """The file name of each picture of a list, by its number."""
+    return {
+        entry.get("id"): str(entry.get("file_name"))
+        for entry in content["images"]
+        if isinstance(entry, dict) and isinstance(entry.get("id"), int | str)
+    }
 
 
 def _rarest(annotations, images):

@@ -53,7 +53,7 @@ class _Entry:
 
 def _vit(K, size, rng):
     patch = 8 if size < 128 else 16
-    return models.ViT(size, patch, 96, 4, 4, 2, num_classes=K, pool="mean", dropout=0.1, rng=rng)
+    return models.ViT(size, patch, 96, 4, 4, 2, num_classes=K, dropout=0.1, rng=rng)
 
 
 def _cnn(K, size, rng):
@@ -61,9 +61,7 @@ def _cnn(K, size, rng):
 
 
 def _resnet(K, size, rng):
-    return models.ResNet(
-        (1, 1, 1), "basic", widths=(32, 64, 128), stem_width=32, num_classes=K, patch_stem=True, rng=rng
-    )
+    return models.ResNet((1, 1, 1), "basic", widths=(32, 64, 128), stem_width=32, num_classes=K, rng=rng)
 
 
 def _swin(K, size, rng):

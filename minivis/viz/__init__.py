@@ -27,6 +27,7 @@ from minivis.viz.mask_classification import *
 from minivis.viz.masked_attention import *
 from minivis.viz.masks import *
 from minivis.viz.matching import *
+from minivis.viz.mistakes import *
 from minivis.viz.model_drawing import *
 from minivis.viz.pictures import *
 from minivis.viz.prompts import *

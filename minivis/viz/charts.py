@@ -151,8 +151,15 @@ def bars(
     ax.set_axisbelow(True)
     ax.grid(True, axis="y", color=FAINT, linewidth=0.6)
     label(ax, x_label, y_label)
-    if several:
-        legend(ax, fontsize=9)
+    if several:  # above the bars, which may fill the whole plot
+        legend(
+            ax,
+            fontsize=9,
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=min(3, len(groups)),
+            borderaxespad=0,
+        )
     return fig
 
 
