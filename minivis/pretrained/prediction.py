@@ -277,8 +277,8 @@ def load(source, things=None):
     ----------
     source : str or path
         A folder; the name of a small model that comes with minivis; or that of a checkpoint which `minivis fetch` has brought.
-    things : list of str, optional
-        Names or numbers of the classes that are things; see `predict`.
+    things : list of str or int, optional
+        Names or numbers of the classes that are things, instead of those that it says itself.
     """
     place = as_path(source)
     if not place.exists():

@@ -173,9 +173,10 @@ def _begun(out, given):
             f"train: the training in {out} was begun with {other[0]} {was}, not {told[other[0]]}: only epochs and patience can "
             "change with --resume; for the rest begin anew in another folder"
         )
-    if told.get("epochs", math.inf) < options.get("epochs", 0):
+    planned = options.get("epochs") or 0
+    if told.get("epochs", planned) < planned:
         raise ValueError(
-            f"train: the training in {out} was begun with {options['epochs']} epochs; with --resume there can be more, but not "
+            f"train: the training in {out} was begun with {planned} epochs; with --resume there can be more, but not "
             f"fewer, {told['epochs']}: leave out the epochs, or begin anew in another folder"
         )
     return {**dict.fromkeys(given), **options, **told}, read_json(out / SPLIT, "train")
