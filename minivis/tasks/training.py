@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from minivis import optim, storage
-from minivis.files import as_path, make_folder, read_json, some
+from minivis.files import as_path, make_folder, read_json
 from minivis.progress import progress_bar
 from minivis.recipes import one_thread
 from minivis.tasks.boxes import Boxes
@@ -192,7 +192,8 @@ class _Training:
             broken = [why for samples in parts.values() for why in samples.leave_out_broken(bar.update)]
         if not broken:
             return
-        told = f"{len(broken)} of {count} pictures cannot be read: {some(broken)}"
+        more = f"; and {len(broken) - 3} more" if len(broken) > 3 else ""
+        told = f"{len(broken)} of {count} pictures cannot be read: {'; '.join(broken[:3])}{more}"
         if 2 * len(broken) > count or not all(len(samples) for samples in parts.values()):
             raise ValueError(f"train: {told}")
         self.task.notes.append(f"{told}; they are left out")
