@@ -74,6 +74,7 @@ class Tensor:
 
     __slots__ = ("_data", "grad", "requires_grad", "node", "changed", "__weakref__")
 
+    @foreign_words.explained
     def __init__(self, data, requires_grad=False):
         self._data = data if is_usual_array(data) else complaints.tensor_data(data, requires_grad)
         self.grad = None

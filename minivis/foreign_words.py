@@ -5,6 +5,7 @@ Not here: second names. Each thing has one; these words only make errors.
 
 import functools
 import inspect
+import sys
 
 __all__ = ["explained", "hint", "no_attribute", "no_name"]
 
@@ -302,7 +303,12 @@ ARGUMENTS = {
     "persistent_workers": LOADER,
     "prefetch_factor": LOADER,
     "worker_init_fn": LOADER,
-    "root": ("folder",),
+    "root": ("folder", "images"),
+    "annFile": ("annotations",),
+    "train": ("split",),
+    "download": "nothing is downloaded here: put the files into the folder",
+    "transform": "mv.data.DataLoader(..., augment=...) changes each sample, its target along with it",
+    "transforms": "mv.data.DataLoader(..., augment=...) changes each sample, its target along with it",
     "pretrained_model_name_or_path": ("folder",),
     "torch_dtype": ("dtype",),
     "device_map": ("device",),
@@ -375,6 +381,22 @@ def no_name(package, name):
     words = PACKAGES[package]
     instead = f"; here it is {words[name]}" if name in words else ""
     return AttributeError(f"module {package!r} has no attribute {name!r}{instead}", name=name)
+
+
+class Imports:
+    """Explain ``from minivis.nn import functional`` and ``import minivis.nn.functional``: Python drops the text of `no_name` there.
+
+    Python asks it, as the last in ``sys.meta_path``, for modules that nobody else has found.
+    """
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        package, _, word = name.rpartition(".")
+        if word in PACKAGES.get(package, {}):
+            raise ImportError(f"{no_name(package, word)}", name=package)
+
+
+sys.meta_path.append(Imports)
 
 
 def hint(word, known):

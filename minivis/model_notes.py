@@ -94,7 +94,8 @@ def _labels(names, path):
 
 
 def _things(flags, path):
-    if not isinstance(flags, list) or not all(isinstance(flag, bool) for flag in flags):
+    told = isinstance(flags, list) and all(isinstance(flag, bool) for flag in flags)
+    if not told or len(flags) > MOST_CLASSES:
         raise ValueError(
             f"load: {path}: things must be a list of true and false, one for each class, got {listed.told(flags)}"
         )

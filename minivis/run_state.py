@@ -17,9 +17,21 @@ from minivis.locking import alone_in
 from minivis.precision import widened
 from minivis.turns import ALONE
 
-__all__ = ["CHECKPOINT", "HISTORY", "TABLE", "Run"]
+__all__ = ["CHECKPOINT", "HISTORY", "TABLE", "Run", "measured"]
 
 CHECKPOINT, HISTORY, TABLE = "checkpoint.safetensors", "history.json", "history.csv"
+
+
+def measured(model, evaluate):
+    """What the user's function says about the model, in eval mode: a dict of numbers."""
+    training = model.training
+    model.eval()
+    with no_grad():
+        found = evaluate(model)
+    if not isinstance(found, dict):
+        raise TypeError(f"fit: evaluate must return a dict of numbers, got {type(found).__name__}")
+    model.train(training)
+    return {name: float(value) for name, value in found.items()}
 
 
 class Run:
@@ -128,23 +140,13 @@ class Run:
         row |= {**self.turns.rates(), "seconds": self.elapsed()}
         with self.averaged():
             if evaluate is not None:
-                row |= self._measured(evaluate)
+                found = measured(self.model, evaluate)
+                self.shown |= {name: f"{value:.4g}" for name, value in found.items()}
+                row |= found
             if self.monitor is not None:
                 self._watch(row)
         self._append(row)
         self.losses = {name: [] for name in self.turns}
-
-    def _measured(self, evaluate):
-        """What `evaluate` says about the model."""
-        self.model.eval()
-        with no_grad():
-            measured = evaluate(self.model)
-        if not isinstance(measured, dict):
-            raise TypeError(f"fit: evaluate must return a dict of numbers, got {type(measured).__name__}")
-        measured = {name: float(value) for name, value in measured.items()}
-        self.model.train()
-        self.shown |= {name: f"{value:.4g}" for name, value in measured.items()}
-        return measured
 
     def _watch(self, row):
         """Look at the monitored number of a new row, which is not in the history yet."""

@@ -16,7 +16,7 @@ from minivis.interrupts import ctrl_c_waits
 from minivis.monitoring import Monitor
 from minivis.progress import progress_bar
 from minivis.rate_range import lr_range_test
-from minivis.run_state import CHECKPOINT, HISTORY, TABLE, Run
+from minivis.run_state import CHECKPOINT, HISTORY, TABLE, Run, measured
 from minivis.steps import endless, take_turns, train_step
 from minivis.turns import Turns
 
@@ -98,7 +98,7 @@ def fit(
         must be in the model, or a resume would not be exact.
     evaluate : callable, optional
         ``evaluate(model)`` returns a dict of numbers. It is called in eval mode, under `no_grad`, for each row of the
-        history.
+        history; and once before the first step if `monitor` names one of its numbers, which may be missing.
     every : int, optional
         Steps between rows of the history; by default a twentieth of `steps`, or an epoch if `epochs` is given.
     out : str or path, optional
@@ -167,7 +167,7 @@ def fit(
     if ema is not None and not (isinstance(ema, numbers.Real) and 0 <= ema <= 1):
         raise ValueError(f"fit: ema must be a number between 0 and 1, such as 0.999, got {ema!r}")
     turns = Turns(model, loss, optimizer)
-    watch = _monitor(monitor, mode, patience, turns, evaluate)
+    watch = _monitor(monitor, mode, patience, turns, evaluate, resume)
     unusual = {"accumulate": length.accumulate} if length.accumulate > 1 else {}
     settings = {**(settings or {}), "steps": length.steps, "clip": clip, **unusual}
     run = Run(model, loader, turns, settings, ema, watch)
@@ -244,7 +244,7 @@ def _row_is_due(step, length):
     return rows[1] > rows[0] or step == length.steps
 
 
-def _monitor(name, mode, patience, turns, evaluate):
+def _monitor(name, mode, patience, turns, evaluate, resume):
     """The `Monitor` of a training, or None if it has none."""
     schedules = turns.watching()
     if name is None:
@@ -259,5 +259,10 @@ def _monitor(name, mode, patience, turns, evaluate):
             raise ValueError(
                 f"fit: mode is {mode!r}, but the ReduceLROnPlateau of the optimizer has {schedule.mode!r}"
             )
-    columns = ["step", *turns.columns().values(), *turns.rates(), "seconds"] if evaluate is None else None
-    return Monitor(name, mode, patience, columns)
+    columns = ["step", *turns.columns().values(), *turns.rates(), "seconds"]
+    watch = Monitor(name, mode, patience, columns if evaluate is None else None)
+    if evaluate is not None and not resume and name not in columns:
+        rng = turns.model.rng_state()
+        watch.check_row({**dict.fromkeys(columns), **measured(turns.model, evaluate)})
+        turns.model.load_rng_state(rng)
+    return watch

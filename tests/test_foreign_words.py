@@ -14,7 +14,9 @@ import pytest
 
 import minivis as mv
 from minivis import foreign_words, nn, ops
-from minivis.data import DataLoader, ImageFolder
+from minivis.data import CocoDetection, CocoPanoptic, DataLoader, ImageFolder, MaskFolder
+from minivis.data.cifar import CIFAR10
+from minivis.data.mnist import MNIST
 from minivis.models import CNN, DETR, Mask2Former, ResNet, Swin, ViT
 from minivis.optim import SGD, AdamW
 from minivis.train import fit
@@ -25,7 +27,8 @@ TAKES = {
     "ViT": ViT, "Swin": Swin, "ResNet": ResNet, "CNN": CNN, "DETR": DETR, "Mask2Former": Mask2Former,
     "MLP": nn.MLP, "ReLU": nn.ReLU, "Conv2d": nn.Conv2d, "MultiHeadAttention": nn.MultiHeadAttention,
     "TransformerEncoderLayer": nn.TransformerEncoderLayer, "LayerNorm": nn.LayerNorm, "ConditionalBatchNorm2d": nn.ConditionalBatchNorm2d,
-    "fit": fit, "from_pretrained": mv.from_pretrained, "ImageFolder": ImageFolder, "DataLoader": DataLoader, "AdamW": AdamW, "SGD": SGD,
+    "fit": fit, "from_pretrained": mv.from_pretrained, "ImageFolder": ImageFolder, "MaskFolder": MaskFolder, "CocoDetection": CocoDetection,
+    "CocoPanoptic": CocoPanoptic, "CIFAR10": CIFAR10, "MNIST": MNIST, "DataLoader": DataLoader, "Tensor": mv.Tensor, "AdamW": AdamW, "SGD": SGD,
     "cross_entropy": ops.cross_entropy, "sum": ops.sum, "relu": ops.relu, "scaled_dot_product_attention": ops.scaled_dot_product_attention,
 }  # fmt: skip
 
@@ -81,6 +84,34 @@ def test_a_name_in_a_package(package, word):
         getattr(importlib.import_module(package), word)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from minivis.nn import functional",
+        "import minivis.nn.functional as F",
+        "from minivis.nn.functional import relu",
+        "from minivis.models import VisionTransformer",
+        "from minivis.data import Dataset",
+        "import minivis.utils.data",
+        "from minivis import nn, tensor",
+    ],
+)
+def test_an_import(line):
+    package, word = re.search(
+        r"(minivis[\w.]*?)(?: import .*?|\.)(\w+)(?:\.data| as F| import relu)?$", line
+    ).groups()
+    told = re.escape(f"module '{package}' has no attribute '{word}'; here it is ")
+    with pytest.raises(ImportError, match=f"^{told}"):
+        exec(line, {})
+
+
+def test_what_is_no_word_is_not_imported_either():
+    with pytest.raises(ImportError, match="cannot import name 'nonsense' from 'minivis.nn'"):
+        exec("from minivis.nn import nonsense", {})
+    with pytest.raises(ModuleNotFoundError, match="No module named 'minivis.nonsense'"):
+        importlib.import_module("minivis.nonsense")
+
+
 def takes(word):
     """Things that do not have an argument of this name: those that have what it is here, or any if it is nothing here."""
     ours = foreign_words.ARGUMENTS[word]
@@ -131,8 +162,6 @@ def test_an_attribute_that_nobody_knows_is_an_ordinary_error():
     assert getattr(X, "colour", 3) == 3
     with pytest.raises(AttributeError, match="^module 'minivis.nn' has no attribute 'colour'$"):
         importlib.import_module("minivis.nn").__getattr__("colour")
-    with pytest.raises(ImportError, match="cannot import name 'functional'"):
-        exec("from minivis.nn import functional")
 
 
 class Halved(nn.Module):

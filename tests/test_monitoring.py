@@ -11,17 +11,24 @@ import numpy as np
 import pytest
 
 import minivis as mv
-from minivis import optim, storage, train
+from minivis import nn, optim, storage, train
 from minivis.monitoring import best_row
 from tests.test_train import accuracy, bits, cross_entropy, parts, stop_at
 from tests.test_turns_and_averages import pair
 
 
 def scripted(*numbers, name="accuracy"):
-    """An evaluation that gives these numbers, one after the other, and keeps the weights that it saw."""
+    """An evaluation that gives these numbers, one after the other, and keeps the weights that it saw.
+
+    Before the first step it is only asked which numbers it gives.
+    """
     seen = []
+    asked = []
 
     def evaluate(model):
+        if not asked:
+            asked.append(name)
+            return {name: math.nan}
         seen.append(bits(model))
         return {name: numbers[len(seen) - 1]}
 
@@ -186,11 +193,38 @@ def test_what_cannot_be_watched_is_refused_before_training(tmp_path, options, sc
     assert bits(model) == before and not (tmp_path / "run").exists()
 
 
-def test_a_column_that_evaluate_does_not_give_is_named():
+def test_a_column_that_evaluate_does_not_give_is_named_before_training(tmp_path):
+    model, *rest = parts()
+    before = bits(model)
     with pytest.raises(
         ValueError, match=r"^fit: monitor='mIoU' names no column .* has step, loss, lr, seconds, accuracy:"
     ):
-        train.fit(*parts(), evaluate=accuracy, monitor="mIoU")
+        train.fit(model, *rest, evaluate=accuracy, monitor="mIoU", out=tmp_path / "run")
+    assert bits(model) == before and not (tmp_path / "run").exists()
+
+
+def test_an_evaluation_that_forgets_the_column_later_is_named():
+    evaluate, seen = scripted(0.5, 0.5)
+    odd = lambda model: evaluate(model) if len(seen) < 1 else {"mIoU": 0.5}  # noqa: E731
+    with pytest.raises(ValueError, match=r"^fit: monitor='accuracy' names no column .* seconds, mIoU:"):
+        train.fit(*parts(), every=10, evaluate=odd, monitor="accuracy")
+
+
+def test_asking_an_evaluation_for_its_numbers_changes_no_training():
+    def noisy(model):
+        return {"accuracy": float(model[-1].rng.normal())}
+
+    weights = []
+    for options in ({}, {"monitor": "loss", "mode": "min"}, {"monitor": "accuracy"}):
+        model, loader, loss, _, steps = parts(steps=8)
+        model = nn.Sequential(model, nn.Dropout(0.5, rng=0))
+        model.train()
+        seen = []
+        keep = lambda model, step: seen.append(bits(model))  # noqa: E731, B023
+        optimizer = optim.AdamW(model, lr=0.01)
+        train.fit(model, loader, loss, optimizer, steps, every=8, evaluate=noisy, after_step=keep, **options)
+        weights.append(seen)
+    assert weights[0] == weights[1] == weights[2]
 
 
 def test_a_run_with_another_monitor_is_not_gone_on_with(tmp_path):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minivis import foreign_words
 from minivis.data._files import position, read_bytes
 
 __all__ = ["CIFAR10"]
@@ -56,6 +57,7 @@ class CIFAR10:
     FileNotFoundError: CIFAR10: there is no test_batch.bin in cifar-10-batches-bin
     """
 
+    @foreign_words.explained
     def __init__(self, folder, split="train"):
         if split not in FILES:
             raise ValueError(f"CIFAR10: split must be 'train' or 'test', got {split!r}")

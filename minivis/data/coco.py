@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minivis import foreign_words
 from minivis.data._coco import CocoList, read_box
 from minivis.data._drawn import Polygons, Runs, read_drawing
 from minivis.data._files import position
@@ -107,6 +108,7 @@ class CocoDetection:
     FileNotFoundError: CocoDetection: there is no file instances_val2017.json
     """
 
+    @foreign_words.explained
     def __init__(
         self, images, annotations, masks=True, crowds=False, invalid="error", sample=None, upright=True, size=None
     ):  # fmt: skip
@@ -236,6 +238,7 @@ class CocoPanoptic:
     FileNotFoundError: CocoPanoptic: there is no file panoptic_val2017.json
     """
 
+    @foreign_words.explained
     def __init__(
         self, images, segmentations, annotations, sample=None, masks=True, crowds=False, invalid="error", upright=True
     ):  # fmt: skip

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 
+from minivis import foreign_words
 from minivis.data._coco import Photo
 from minivis.data._decode import open_image
 from minivis.data._files import position
@@ -77,6 +78,7 @@ class MaskFolder:
     ((3, 32, 32), (32, 32))
     """
 
+    @foreign_words.explained
     def __init__(self, folder, size=None, names=None):
         folder = as_path(folder)
         for part in (folder, folder / "images", folder / "masks"):
@@ -85,7 +87,7 @@ class MaskFolder:
                     f"MaskFolder: there is no folder {part}; expected {folder.name}/images with pictures and "
                     f"{folder.name}/masks with a PNG of the same name for each"
                 )
-        self.names = _names(folder) if names is None else tuple(map(str, names))
+        self.names = class_names(folder) if names is None else tuple(map(str, names))
         if not 0 < len(self.names) <= IGNORED:
             raise ValueError(
                 f"MaskFolder: {folder} must have 1 to {IGNORED} classes, but names {len(self.names)}"
@@ -123,7 +125,7 @@ class MaskFolder:
         return middle(image, self.size), labels.astype(np.int64)
 
 
-def _names(folder):
+def class_names(folder):
     """The classes in classes.txt; a line of white space at the end does not count."""
     path = folder / "classes.txt"
     if not path.is_file():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minivis import foreign_words
 from minivis.data._files import GZIP_ERRORS, MOST_BYTES, open_maybe_gz, position, read_claimed
 
 __all__ = ["MNIST", "read_idx"]
@@ -114,6 +115,7 @@ class MNIST:
     FileNotFoundError: MNIST: there is no t10k-images-idx3-ubyte (with or without .gz) in mnist
     """
 
+    @foreign_words.explained
     def __init__(self, folder, split="train"):
         if split not in PREFIXES:
             raise ValueError(f"MNIST: split must be 'train' or 'test', got {split!r}")

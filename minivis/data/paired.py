@@ -24,6 +24,7 @@ __all__ = [
 
 # entries of a target with one row for each object
 PER_OBJECT = ("labels", "boxes", "masks", "iscrowd", "area")
+ROUNDING = 1e-3  # pixels that the corners of a box may be off, because boxes are stored as float32
 
 
 @dataclass(frozen=True)
@@ -379,9 +380,9 @@ def _cropped_objects(target, H, W, piece):
     height, width = bottom - top, right - left
     whole = _corners(target["boxes"], H, W) - [left, top, left, top]
     corners = np.clip(whole, 0, [width, height, width, height])
-    cut = (np.abs(corners - whole) > 1e-3).any(axis=1)  # boxes are rounded to float32
+    cut = (np.abs(corners - whole) > ROUNDING).any(axis=1)
     sides = corners[:, 2:] - corners[:, :2]
-    kept = ~cut | (sides >= 1).all(axis=1)
+    kept = ~cut | (sides >= 1 - ROUNDING).all(axis=1)
     share = sides.prod(axis=1) / np.maximum((whole[:, 2:] - whole[:, :2]).prod(axis=1), 1e-12)
     new = dict(target)
     if "masks" in target:

@@ -206,7 +206,9 @@ class DETR(Module):
             raise ValueError(f"DETR: position must be one of {', '.join(POSITIONS)}, got {position!r}")
         if width % 4:
             raise ValueError(f"DETR: width must be divisible by 4, for the position codes, got {width}")
-        init.check_sizes("DETR", num_classes=num_classes, queries=queries, decoder_depth=decoder_depth)
+        init.check_sizes(
+            "DETR", num_classes=num_classes, queries=queries, decoder_depth=decoder_depth, encoder_depth=encoder_depth or 1
+        )  # fmt: skip
         if not -len(backbone.channels) <= feature_level < len(backbone.channels):
             raise ValueError(
                 f"DETR: feature_level {feature_level} is out of range for {len(backbone.channels)} maps"
@@ -218,14 +220,10 @@ class DETR(Module):
         self.backbone = backbone
         self.input_proj = Conv2d(backbone.channels[self.level], width, 1, rng=rng)
         sizes = (width, heads, mlp_width)
+        options = {"norm_first": norm_first, "rng": rng}
         decoder_dropout = dropout if decoder_dropout is None else decoder_dropout
-        encoder = [
-            EncoderLayer(*sizes, dropout, norm_first=norm_first, rng=rng) for _ in range(encoder_depth)
-        ]
-        decoder = [
-            DecoderLayer(*sizes, decoder_dropout, norm_first=norm_first, rng=rng)
-            for _ in range(decoder_depth)
-        ]
+        encoder = [EncoderLayer(*sizes, dropout, **options) for _ in range(encoder_depth)]
+        decoder = [DecoderLayer(*sizes, decoder_dropout, **options) for _ in range(decoder_depth)]
         self.transformer = DETRTransformer(encoder, decoder, width, norm_first)
         learned = position == "learned_attention"
         self.codes = LearnedPositionCode2d(50, 50, width, rng=rng) if learned else None

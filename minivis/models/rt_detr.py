@@ -161,11 +161,11 @@ class RTDETR(Module):
             raise ValueError(f"RTDETR: levels={levels}, but the backbone has {len(backbone.channels)} maps")
         rng = init.generator(rng)
         self.queries, self.levels = queries, levels
-        inside = encoder_width or width
+        inside = width if encoder_width is None else encoder_width
+        encoder_heads = heads if encoder_heads is None else encoder_heads
         self.backbone = backbone
         self.encoder = HybridEncoder(
-            backbone.channels[-levels:], inside, encoder_heads or heads, encoder_depth, encoder_mlp_width, expansion, dropout,
-            rng,
+            backbone.channels[-levels:], inside, encoder_heads, encoder_depth, encoder_mlp_width, expansion, dropout, rng,
         )  # fmt: skip
         self.decoder_proj = [conv_norm(inside, width, 1, rng, activation=False) for _ in range(levels)]
         self.pixel_proj = Linear(width, width, rng=rng)

@@ -171,7 +171,9 @@ class HybridEncoder(Module):
     ):
         from minivis.models.detr import EncoderLayer
 
-        init.check_sizes("HybridEncoder", channels=tuple(channels), width=width)
+        init.check_sizes(
+            "HybridEncoder", channels=tuple(channels), width=width, heads=heads, depth=depth or 1
+        )
         if width % 4:
             raise ValueError(
                 f"HybridEncoder: width must be divisible by 4, for the position codes, got {width}"

@@ -33,7 +33,7 @@ PREPROCESSOR = "preprocessor_config.json"
 
 
 @explained
-def from_pretrained(folder, dtype=None, device=None, num_classes=None, labels=None):
+def from_pretrained(folder, dtype=None, device=None, num_classes=None, labels=None, things=None):
     """Load a published checkpoint: a folder from the model hub becomes a model that is ready to predict.
 
     Parameters
@@ -55,6 +55,8 @@ def from_pretrained(folder, dtype=None, device=None, num_classes=None, labels=No
         `minivis.storage.with_classes` makes them, and the log names them. By default the published classes are kept.
     labels : list of str, optional
         Names of the classes of one's own; ``num_classes`` may then be left out.
+    things : list of str or int, optional
+        Names or numbers of the classes that are things, for panoptic results, instead of those that config.json lists.
 
     Returns
     -------
@@ -110,15 +112,16 @@ def from_pretrained(folder, dtype=None, device=None, num_classes=None, labels=No
     # a backbone has no classes
     model.labels = {} if getattr(model, "head", True) is None else labels_of(config)
     if (num_classes, labels) != (None, None):
-        return _for_other_classes(model, num_classes, labels)
+        return _for_other_classes(model, num_classes, labels, things)
+    where = folder / CONFIG if things is None else "the argument"
     try:
-        model.things = things_for(model, WHO, folder / CONFIG, config.get("things"))
+        model.things = things_for(model, WHO, where, config.get("things") if things is None else things)
     except ValueError as error:
-        raise ValueError(f"from_pretrained: {folder / CONFIG}: {error}") from error
+        raise ValueError(f"from_pretrained: {where}: {error}") from error
     return model
 
 
-def _for_other_classes(model, num_classes, labels):
+def _for_other_classes(model, num_classes, labels, things):
     """The model with new weights for other classes. Which weights are new is logged."""
     if hasattr(model, "encode_text"):
         raise ValueError(
@@ -127,9 +130,9 @@ def _for_other_classes(model, num_classes, labels):
         )
     try:
         model = with_classes(model, num_classes, labels=labels)
+        model.things = things_for(model, WHO, "a model for other classes", things)
     except ValueError as error:
         raise ValueError(f"from_pretrained: {str(error).removeprefix('with_classes: ')}") from error
-    model.things = things_for(model, WHO, "a model for other classes")
     logging.getLogger("minivis").warning(
         "from_pretrained: new, and not trained yet, are %s: they depend on the %d classes; every other weight is the file's",
         some(model.new_weights, 8),

@@ -25,13 +25,15 @@ NOT_NAMED = {
 }
 
 
-def load_ready(source):
+def load_ready(source, things=None):
     """Load a minivis checkpoint that can be shown photos.
 
     Parameters
     ----------
     source : str or path
         As for `minivis.load`: a name, or the folder of a finished training.
+    things : list of str or int, optional
+        Names or numbers of the classes that are things, instead of those that were saved.
 
     Returns
     -------
@@ -41,7 +43,7 @@ def load_ready(source):
     Raises
     ------
     ValueError
-        If nothing was saved with the model about its pictures.
+        If nothing was saved with the model about its pictures, or `things` has an unknown class.
 
     Examples
     --------
@@ -67,8 +69,8 @@ def load_ready(source):
         )
     if not hasattr(model, "labels"):
         model.labels = {n: f"class {n}" for n in range(model.config.get("num_classes", 0))}
-    if not any(getattr(model, "things", ())):
-        model.things = things_for(model, "predict", source)
+    if things is not None or not any(getattr(model, "things", ())):
+        model.things = things_for(model, "predict", source, things)
     return model
 
 

@@ -128,7 +128,7 @@ def disagreements(names, shapes, stored, ignored=()):
         "it lacks": [n for n in published if n not in stored],
         "it also has": [n for n in stored if n not in published and not recomputed(n, ignored)],
         "of another shape than expected are": [],
-        "neither float16, bfloat16, float32 nor float64 are": [],
+        "not stored as float16, bfloat16, float32 or float64 are": [],
     }
     for name, source in names.items():
         shape = _expected(tuple(shapes[name].shape), source)
@@ -138,7 +138,7 @@ def disagreements(names, shapes, stored, ignored=()):
             if found != shape:
                 problems["of another shape than expected are"].append(f"{part} ({found}, not {shape})")
             elif floating and kind not in FLOATS:
-                problems["neither float16, bfloat16, float32 nor float64 are"].append(f"{part} ({kind})")
+                problems["not stored as float16, bfloat16, float32 or float64 are"].append(f"{part} ({kind})")
     return {what: list(dict.fromkeys(said)) for what, said in problems.items() if said}
 
 

@@ -17,7 +17,7 @@ from minivis.data.images import image_size, read_image
 from minivis.files import as_path, make_folder, write_files
 from minivis.listed import counted
 from minivis.models import CLIP, MAE, RTDETR, SAM, YOLO, ViViT, YOLOv2
-from minivis.pretrained import hub, postprocess
+from minivis.pretrained import hub
 from minivis.pretrained.description import describe, printable
 from minivis.pretrained.folder import from_pretrained, is_published
 from minivis.pretrained.own import load_ready
@@ -70,8 +70,8 @@ def predict(source, photos, out=None, threshold=None, things=None):
         Picture files, and folders: of a folder all pictures are taken, those in its folders too, but not hidden ones and
         those that `predict` has drawn. A large photo is reduced while it is decoded.
     out : str or path, optional
-        For one photo the picture to write; the default is the photo's name with ``-predicted.png`` at the end, in the current
-        folder. For several photos, or a folder, the folder to write their pictures and a table, ``predictions.csv``, into;
+        For one photo the picture to write, or a folder for it; the default is the photo's name with ``-predicted.png`` at the
+        end, in the current folder. For several photos, or a folder, the folder to write their pictures and a table, ``predictions.csv``, into;
         the default is ``predictions``.
     threshold : float, optional
         Minimal score of a box or mask. The default is 0.7 for boxes, 0.5 for RT-DETR's, 0.85 for DETR's masks, 0.8 for those of
@@ -108,13 +108,17 @@ def predict(source, photos, out=None, threshold=None, things=None):
     if threshold is not None and not 0 <= threshold <= 1:
         raise ValueError(f"predict: threshold must be within [0, 1], got {threshold}")
     given = [photos] if isinstance(photos, str | Path) else list(photos)
+    if not given:
+        raise ValueError("predict: no photo was given: name pictures, or folders that hold some")
     if len(given) == 1 and not as_path(given[0]).is_dir():
         return _predict_one(source, as_path(given[0]), out, threshold, things)
     return _predict_many(source, _listed(given), Path(out or "predictions"), threshold, things)
 
 
 def _predict_one(source, photo, out, threshold, things):
-    out = Path(out or f"{photo.stem}{ENDING}")
+    out = Path(out or ".")
+    if out.is_dir():
+        out /= f"{photo.stem}{ENDING}"
     image_size(photo)  # before the model, so that a missing photo is reported at once
     if out.exists() and out.samefile(photo):
         raise ValueError(f"predict: out is the photo itself, {photo}: name another file")
@@ -260,21 +264,21 @@ def _table(photos, results):
 
 def _ready(source, things):
     """The model, with the things that the user has named."""
-    model = load(source)
+    model = load(source, things)
     if type(model) in OTHERWISE:
         raise ValueError(f"predict: {source} {OTHERWISE[type(model)]}")
-    if things is not None:
-        model.things = postprocess.things_of(model.labels, things)
     return model
 
 
-def load(source):
+def load(source, things=None):
     """Load a model that is ready for photos: a published one, or one of minivis.
 
     Parameters
     ----------
     source : str or path
         A folder; the name of a small model that comes with minivis; or that of a checkpoint which `minivis fetch` has brought.
+    things : list of str, optional
+        Names or numbers of the classes that are things; see `predict`.
     """
     place = as_path(source)
     if not place.exists():
@@ -284,7 +288,9 @@ def load(source):
             raise FileNotFoundError(
                 f"load: {source} is not on this machine yet: `minivis fetch {source}` brings it"
             )
-    return from_pretrained(place, dtype="float32") if is_published(place) else load_ready(place)
+    if is_published(place):
+        return from_pretrained(place, dtype="float32", things=things)
+    return load_ready(place, things)
 
 
 def run_model(source, model, batch, photo=None, threshold=None):

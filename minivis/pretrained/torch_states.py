@@ -99,7 +99,8 @@ def from_torch(state, into):
     TypeError
         If `state` is neither, or `into` is not a Module.
     ValueError
-        If weights are missing, unexpected or of another shape; the message names them. Nothing was changed.
+        If weights are missing, unexpected, of another shape or too large for the model's dtype; the message names them. Nothing
+        was changed.
 
     Notes
     -----
@@ -126,8 +127,17 @@ def from_torch(state, into):
     if problems:
         said = "; ".join(f"{what} {some(those, 5)}" for what, those in problems.items())
         raise ValueError(f"from_torch: the state does not fit this {type(into).__name__}: {said}")
-    into.load_state_dict(dict(unpacked(names, found.get)), strict=False)
+    arrays = {name: _within_range(name, x, own[name].dtype) for name, x in unpacked(names, found.get)}
+    into.load_state_dict(arrays, strict=False)
     return into
+
+
+def _within_range(name, x, dtype):
+    """An array, which must not hold numbers that become infinite in the dtype of the model."""
+    if x.dtype.kind == "f" and x.dtype.itemsize > np.dtype(dtype).itemsize:
+        if (np.abs(x[np.isfinite(x)]) > np.finfo(dtype).max).any():
+            raise ValueError(f"from_torch: {name} holds numbers too large for {np.dtype(dtype).name}")
+    return x
 
 
 def _named(model, dialect):
@@ -217,6 +227,8 @@ def _state(state):
         raise TypeError(
             f"from_torch: expected a model of PyTorch or its state_dict(), got {type(state).__name__}{file}"
         )
+    if wrong := [key for key in state if not isinstance(key, str)]:
+        raise TypeError(f"from_torch: the names of weights must be texts, got {wrong[0]!r:.100}")
     if inside := [key for key, value in state.items() if isinstance(value, Mapping) and value]:
         raise ValueError(
             f"from_torch: this is a checkpoint with more than weights in it ({some([str(key) for key in state], 5)}): give the "

@@ -62,6 +62,11 @@ class Boxes:
         for images, valid, targets in batches:
             metric.update(self.find(model, images, valid), _in_pixels(images, valid, targets)[1])
         found = metric.compute()
+        if found["AP"] < 0:
+            raise ValueError(
+                "train: none of the pictures to measure on has a box, so there is nothing to measure: give more pictures, or "
+                "another seed, which divides them in another way"
+            )
         return {"AP50": found["AP50"], "AP": found["AP"]}
 
     def baseline(self, batches):

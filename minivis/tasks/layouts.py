@@ -153,13 +153,22 @@ def _divide(folder, found, share, seed, before):
 
 def _again(folder, paths, before):
     """The numbers of the pictures of each part of an earlier division."""
+    parts = [before.get(part) for part in ("train", "validation")]
+    if not all(isinstance(part, list) and part for part in parts):
+        raise ValueError(
+            'recognise: the earlier division must have a list of pictures for "train" and one for "validation"'
+        )
     place = {path: i for i, path in enumerate(paths)}
-    try:
-        return [[place[path] for path in before[part]] for part in ("train", "validation")]
-    except (KeyError, TypeError) as error:
+    listed = [str(path) for part in parts for path in part]
+    if gone := [path for path in listed if path not in place]:
         raise FileNotFoundError(
-            f"recognise: {error} of the earlier division is not in {folder}: put it back, or begin anew in another folder"
-        ) from error
+            f"recognise: {gone[0]} of the earlier division is not in {folder}: put it back, or begin anew in another folder"
+        )
+    if len(set(listed)) < len(listed):
+        raise ValueError(
+            "recognise: the earlier division has a picture twice, so that one to measure on may be one to train on"
+        )
+    return [[place[path] for path in part] for part in parts]
 
 
 def _task(folder, found, names, sources, divided):

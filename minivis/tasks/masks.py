@@ -33,8 +33,9 @@ class Masks:
         self.names = tuple(names)
 
     def loss(self, model, images, labels):
-        """Cross-entropy of the pixels that count."""
-        return ops.cross_entropy(model(images), labels, ignore_index=IGNORED)
+        """Cross-entropy of the pixels that count; 0 for a batch that has none."""
+        total = ops.cross_entropy(model(images), labels, ignore_index=IGNORED, reduction="sum")
+        return total / max(1, int((labels != IGNORED).sum()))
 
     def name_pixels(self, model, images):
         """The class of each pixel, (B, H, W)."""

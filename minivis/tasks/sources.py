@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from minivis.data import CocoDetection, ImageFolder, MaskFolder
 from minivis.data.folders import SPLITS, SUFFIXES, is_hidden, split_folders
+from minivis.data.label_maps import class_names
 from minivis.files import read_json, some
 
 __all__ = ["Found", "Source", "find", "is_of", "pictures_of"]
@@ -109,9 +110,8 @@ def _masks(folder):
     parts = {} if _is_mask_folder(folder) else split_folders(folder)
     if not _is_mask_folder(parts.get("train", folder)):
         return None
-    listed = folder / "classes.txt"  # of a divided folder it may lie beside the parts
-    names = [line.strip() for line in listed.read_text("utf-8").splitlines()] if listed.is_file() else None
-    names = [name for name in names if name] if names else None
+    # of a divided folder it may lie beside the parts
+    names = class_names(folder) if (folder / "classes.txt").is_file() else None
 
     def read(part):
         own = None if (part / "classes.txt").is_file() else names
@@ -183,6 +183,8 @@ def _listed(path, content, folder):
     """The pictures of a list."""
     images = pictures_of(path, content, folder)
     file_of = _files(content)
+    if not content["categories"]:
+        raise ValueError(f"recognise: {path} names no categories, which are the classes of its boxes")
     dataset = CocoDetection(images, path, masks=False, invalid="skip")
     paths = _relative([images / file_of[number] for number in dataset.image_ids], folder)
     return Source(dataset, paths, _rarest(content["annotations"], dataset.image_ids))
@@ -225,6 +227,7 @@ def _files(content):
 def _rarest(annotations, images):
     """For each picture the class of its objects that is rarest in the list, as a number; the last number without objects."""
     pairs = [(a.get("image_id"), a.get("category_id")) for a in annotations if isinstance(a, dict)]
+    pairs = [pair for pair in pairs if all(isinstance(number, int | str) for number in pair)]
     counts = {}
     for _, category in pairs:
         counts[category] = counts.get(category, 0) + 1

@@ -12,6 +12,8 @@ import numpy as np
 
 from minivis import optim, storage
 from minivis.files import as_path, make_folder, read_json
+from minivis.locking import alone_in
+from minivis.pretrained.description import printable
 from minivis.progress import progress_bar
 from minivis.recipes import one_thread
 from minivis.tasks.boxes import Boxes
@@ -21,7 +23,7 @@ from minivis.tasks.masks import Masks
 from minivis.tasks.report import Report, write
 from minivis.tasks.samples import Batch, Changes, Samples, loader
 from minivis.tasks.starts import MODELS, start
-from minivis.train import CHECKPOINT, fit
+from minivis.train import CHECKPOINT, HISTORY, fit
 
 __all__ = ["train"]
 
@@ -85,10 +87,13 @@ def train(
         If there is no such folder, or nothing to resume.
     FileExistsError
         If `out` holds an earlier training and `resume` is False.
+    BlockingIOError
+        If another training is running in `out`.
     ValueError
         If the layout is not known, the model does not fit the data, or an option is not possible.
     KeyboardInterrupt
-        After Ctrl-C, when the step is done and the checkpoint and the report so far are written.
+        After Ctrl-C, when the step is done and the checkpoint and the report so far are written. Before the first
+        measurement there is no report.
 
     Notes
     -----
@@ -100,12 +105,38 @@ def train(
         "epochs": epochs, "size": size, "batch": batch, "lr": lr, "seed": seed, "share": share, "flip": flip,
         "patience": patience,
     }  # fmt: skip
+    _check_options(given, "train")
     out = as_path(out or _usual_folder(data))
     options, divided = _begun(out, given) if resume else (_filled(given), None)
     if not resume:
+        _check_outside(out, as_path(options["data"]))
         _check_free(out)
     with one_thread():
         return _Training(options, out, divided).run(resume)
+
+
+# the kind of each option, and the least of a number
+ALLOWED = {
+    "data": (str, None), "model": (str, None), "source": (str, None), "epochs": (int, 1), "size": (int, 16), "batch": (int, 1),
+    "lr": ((int, float), 0), "seed": (int, 0), "share": ((int, float), 0), "flip": (bool, None), "patience": (int, 1),
+}  # fmt: skip
+
+
+def _check_options(options, where):
+    """Refuse an option of the wrong kind."""
+    for name, (kinds, least) in ALLOWED.items():
+        value = options.get(name)
+        fits = isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool))
+        if value is not None and not (fits and (least is None or least <= value < math.inf)):
+            kind = {str: "a text", bool: "True or False", int: "a whole number"}.get(kinds, "a number")
+            more = "" if least is None else f" of at least {least}"
+            raise ValueError(f"{where}: {name} must be {kind}{more}, got {value!r:.50}")
+
+
+def _check_outside(out, data):
+    """Refuse to write into the pictures: they would be another data set afterwards."""
+    if out.resolve().is_relative_to(data.resolve()):
+        raise ValueError(f"train: {out} lies in the folder of the pictures, {data}: say another by --out DIR")
 
 
 def _usual_folder(data):
@@ -133,6 +164,7 @@ def _begun(out, given):
             )
         return _filled(given), None  # nothing was begun: begin now
     options = read_json(out / OPTIONS, "train")
+    _check_options(options, f"train: {out / OPTIONS}")
     told = {name: value for name, value in given.items() if value is not None}
     fixed = {name: value for name, value in told.items() if name not in ("data", "epochs", "patience")}
     if other := [name for name, value in fixed.items() if options.get(name) != value]:
@@ -164,7 +196,11 @@ class _Training:
         self.options, self.out = options, out
         of_model, of_order = np.random.default_rng(options["seed"]).spawn(2)
         self.task = recognise(options["data"], options["share"], options["seed"], divided)
-        self.kind = KINDS[self.task.kind](self.task.names)
+        self.kind = KINDS[self.task.kind]([printable(name) for name in self.task.names])
+        if self.task.kind == "classes" and len(self.task.names) < 2:
+            raise ValueError(
+                f"train: {self.task.folder} has one class, {self.task.names[0]}: at least two are needed, a folder for each"
+            )
         wanted = options["model"], options["source"], options["size"]
         self.start = start(self.task.kind, self.task.names, *wanted, of_model)
         self.model = self.start.model
@@ -177,12 +213,13 @@ class _Training:
         self.leave_out_broken()
         few = min(len(self.train), max(FEW, len(self.train) // 4))
         room = max(1, MOST_PIXELS // math.prod(self.train[0][0].shape[1:]))
-        batch_size = options["batch"] or min(self.kind.batch_size, few, room)
+        usual = min(self.kind.batch_size, few, room)
+        batch_size = usual if options["batch"] is None else options["batch"]
         self.loader = loader(self.train, self.batch, batch_size, self.changes, of_order)
         self.measured = loader(self.validation, self.batch, 2 * batch_size)
         usual = min(MOST_EPOCHS, max(5, -(-STEPS // len(self.loader))))
-        self.epochs = options["epochs"] or usual
-        self.rate = options["lr"] or self.start.rate
+        self.epochs = usual if options["epochs"] is None else options["epochs"]
+        self.rate = self.start.rate if options["lr"] is None else options["lr"]
 
     def leave_out_broken(self):
         """Read every picture once, before hours of training, and leave out those that cannot be read, with a note."""
@@ -206,14 +243,25 @@ class _Training:
         options = {name: value for name, value in self.options.items() if value is not None}
         options |= {"data": str(Path(options["data"]).absolute()), "epochs": self.epochs}
         written = {SPLIT: self.task.paths, OPTIONS: options}
-        storage.write_files({self.out / name: storage.pack_json(what) for name, what in written.items()})
+        with alone_in(
+            self.out, "train"
+        ):  # another training keeps its division; `fit` takes the lock for itself
+            storage.write_files({self.out / name: storage.pack_json(what) for name, what in written.items()})
         print(_table(self.facts()), flush=True)
         try:
             history = self.fit(resume)
         except KeyboardInterrupt:
-            self.finish(read_json(self.out / "history.json", "train"), stopped=True)
+            if history := self.measured_so_far():
+                self.finish(history, stopped=True)
+            else:
+                print("stopped before the first measurement, so there is no report yet")
             raise
         return self.finish(history)
+
+    def measured_so_far(self):
+        """The history of a training that was stopped, or None if it has no row yet."""
+        path = self.out / HISTORY
+        return (read_json(path, "train") if path.exists() else None) or None
 
     def facts(self):
         """What is trained on what and how: a name and a sentence each."""
@@ -283,7 +331,7 @@ class _Training:
         )
         write(page, self.out / REPORT)
         storage.write_files({self.out / METRICS: storage.pack_json(metrics)})
-        print(result, _table({"report": self.out / REPORT, **commands}), sep="\n")
+        print(printable(result), _table({"report": self.out / REPORT, **commands}), sep="\n")
         return metrics
 
     def figures(self, history):
@@ -324,4 +372,4 @@ def _quoted(given):
 
 def _table(lines):
     """Names and texts below each other."""
-    return "\n".join(f"{name:<10}{said}" for name, said in lines.items())
+    return "\n".join(f"{name:<10}{printable(str(said))}" for name, said in lines.items())

@@ -102,6 +102,24 @@ def test_label_maps_go_where_the_pixels_go(name):
     assert MOVES[name](image, 3, rng)[1] == 3
 
 
+def test_an_object_of_which_one_pixel_is_left_is_kept_without_a_mask_too():
+    rng = np.random.default_rng(0)
+    single = 0
+    for _ in range(400):
+        height, width = rng.integers(4, 24, 2)
+        x0 = int(rng.integers(width - 1))
+        x1 = int(rng.integers(x0 + 2, width + 1))
+        box = np.float32([[(x0 + x1) / 2 / width, 0.5, (x1 - x0) / width, 1]])
+        # each pixel is the number of its column
+        image = np.broadcast_to(np.arange(width, dtype=float), (3, height, width))
+        crop = paired.RandomCrop((height, int(rng.integers(2, width))))
+        piece, new = crop(image, {"boxes": box, "labels": np.array([0])}, rng)
+        columns = np.count_nonzero((piece[0, 0] >= x0) & (piece[0, 0] < x1))
+        single += columns == 1
+        assert len(new["labels"]) == (columns > 0)
+    assert single > 20
+
+
 @pytest.mark.parametrize("name", MOVES | RESIZES)
 def test_boxes_are_the_same_with_and_without_masks(name):
     change = (MOVES | RESIZES)[name]

@@ -361,6 +361,7 @@ def test_an_empty_batch_gives_empty_answers():
         (lambda: small(width=18), "DETR: width must be divisible by 4, for the position codes, got 18"),
         (lambda: small(width=20), "MultiHeadAttention: 8 heads do not divide embed_dim 20"),
         (lambda: small(queries=0), "DETR: queries must be a whole number of at least 1, got 0"),
+        (lambda: small(encoder_depth=-1), "DETR: encoder_depth must be a whole number of at least 1"),
         (lambda: small(decoder_depth=0), "DETR: decoder_depth must be a whole number of at least 1"),
         (lambda: small(feature_level=3), "DETR: feature_level 3 is out of range for 3 maps"),
         (lambda: small(heads=2, masks=True), "GroupNorm: 8 groups do not divide 18 channels"),

@@ -224,7 +224,7 @@ def damaged(name, value):
         (without(HEAD), "does not hold the ViT that its config.json describes: it lacks classifier.weight"),
         ({**WEIGHTS, "pooler.weight": np.zeros(3)}, "it also has pooler.weight"),
         ({**WEIGHTS, HEAD: np.zeros((16, 5))}, r"of another shape than expected are classifier.weight \(\(16, 5\), not \(5, 16\)\)"),
-        ({**WEIGHTS, HEAD: np.zeros((5, 16), np.int8)}, r"neither float16, bfloat16, float32 nor float64 are classifier.weight \(I8\)"),
+        ({**WEIGHTS, HEAD: np.zeros((5, 16), np.int8)}, r"not stored as float16, bfloat16, float32 or float64 are classifier.weight \(I8\)"),
         (damaged(HEAD, np.nan), "classifier.weight holds numbers that are not finite"),
         (damaged("vit.embeddings.cls_token", -np.inf), "vit.embeddings.cls_token holds numbers that are not finite"),
         ({}, f"it lacks vit.embeddings.cls_token, .* and {len(WEIGHTS) - 5} more"),

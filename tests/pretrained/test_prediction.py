@@ -163,7 +163,7 @@ def test_names_from_a_file_move_no_cursor(tmp_path, photo, capsys, monkeypatch):
     names = ["plain", "\x1b[2Jerased", "two\nlines", "half \ud800", "a\x00b", "\u202eturned"]
     model = from_pretrained(PUBLISHED / "vit")
     model.labels = dict(enumerate(names[:5]))
-    monkeypatch.setattr(prediction, "load", lambda source: model)
+    monkeypatch.setattr(prediction, "load", lambda source, things=None: model)
     model.preprocess = lambda image: np.zeros((1, 3, 8, 12))
     assert cli.main(["predict", "hub", str(photo), "--out", str(tmp_path / "x.png")]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -175,7 +175,13 @@ def test_names_from_a_file_move_no_cursor(tmp_path, photo, capsys, monkeypatch):
 
 
 def test_things_can_be_said_on_the_command_line(tmp_path, photo, capsys, monkeypatch):
-    monkeypatch.setattr(prediction, "load", lambda source: TwoNeighbours())
+    def load(source, things=None):
+        model = TwoNeighbours()
+        if things is not None:
+            model.things = postprocess.things_of(model.labels, things)
+        return model
+
+    monkeypatch.setattr(prediction, "load", load)
     out = ["--out", str(tmp_path / "x.png")]
     for more, segments in (
         ([], "1 segment"),
@@ -187,6 +193,19 @@ def test_things_can_be_said_on_the_command_line(tmp_path, photo, capsys, monkeyp
         assert capsys.readouterr().out.splitlines()[0] == segments
     assert cli.main(["predict", "hub", str(photo), *out, "--things", "lorry"]) == 2
     assert "there is no class 'lorry'; there are car, road" in capsys.readouterr().err
+
+
+def test_things_that_are_said_are_known_while_a_model_is_loaded(tmp_path, caplog):
+    folder = panoptic(tmp_path / "hub", id2label={str(i): f"k{i}" for i in range(5)}, things=["k0"])
+    model = prediction.load(folder, ["k1", "4"])
+    assert model.things == [False, True, False, False, True]
+    assert from_pretrained(folder, labels=["car", "road"], things=["road"]).things == [False, True]
+    mv.save(model, tmp_path / "own")
+    assert prediction.load(tmp_path / "own", [2]).things == [False, False, True, False, False]
+    assert "which of its" not in caplog.text
+    for load in (prediction.load, from_pretrained):
+        with pytest.raises(ValueError, match="things: there is no class 'lorry'; there are k0, k1"):
+            load(folder, things=["lorry"])
 
 
 def give_it_colours(folder):
@@ -546,3 +565,10 @@ def test_boxes_on_a_photo_are_those_of_transformers(tmp_path):
     order = np.argsort(-expected["scores"].numpy(), kind="stable")
     for name, tolerance in (("scores", 1e-4), ("labels", 0), ("boxes", 1e-2)):
         np.testing.assert_allclose(found[name], expected[name].numpy()[order], atol=tolerance)
+
+
+def test_a_folder_as_out_gets_the_picture_and_no_photo_is_said(tmp_path, photo, capsys):
+    assert prediction.predict("swin-shapes", photo, tmp_path) == tmp_path / "photo-predicted.png"
+    assert (tmp_path / "photo-predicted.png").is_file()
+    with pytest.raises(ValueError, match="^predict: no photo was given"):
+        prediction.predict("swin-shapes", [])

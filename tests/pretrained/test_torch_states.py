@@ -153,11 +153,12 @@ def test_counters_of_batch_norms_may_be_there_or_not():
         ({"weight": np.ones((2, 3))}, "it lacks bias"),
         ({"weight": np.ones((2, 3)), "bias": np.ones(2), "scale": np.ones(2)}, "it also has scale"),
         ({"weight": np.ones((3, 2)), "bias": np.ones(2)}, r"of another shape than expected are weight \(\(3, 2\), not \(2, 3\)\)"),
-        ({"weight": np.ones((2, 3)), "bias": np.ones(2, int)}, r"neither float16.* are bias \(int64\)"),
+        ({"weight": np.ones((2, 3)), "bias": np.ones(2, int)}, r"not stored as float16, bfloat16, float32 or float64 are bias \(int64\)"),
         ({"conv.kernel": np.ones(3)}, r"none of the 1 name \(conv\.kernel\) is one of this Linear \(weight, bias\)"),
         ({}, "it lacks weight, bias"),
+        ({"weight": np.full((2, 3), 1e39), "bias": np.ones(2)}, "weight holds numbers too large for float32"),
     ],
-    ids=["lacks", "also", "shape", "kind", "names", "empty"],
+    ids=["lacks", "also", "shape", "kind", "names", "empty", "large"],
 )  # fmt: skip
 def test_what_does_not_fit_is_named_and_nothing_is_loaded(state, said):
     layer = nn.Linear(3, 2, rng=0)
@@ -177,6 +178,8 @@ def test_what_is_no_state_is_refused_with_what_to_give():
         mv.from_torch("model.pth", into=layer)
     with pytest.raises(TypeError, match="from_torch: weight cannot become an array: it is a list"):
         mv.from_torch({"weight": [[1.0]]}, into=layer)
+    with pytest.raises(TypeError, match=r"from_torch: the names of weights must be texts, got 0"):
+        mv.from_torch({0: np.ones(1)}, into=layer)
     with pytest.raises(TypeError, match=r"into must be a model \(a Module\), got dict"):
         mv.from_torch({}, into={})
 

@@ -190,3 +190,55 @@ def test_no_folder(tmp_path):
     pictures(tmp_path, "1.png")
     with pytest.raises(FileNotFoundError, match="it is a file: give the folder"):
         recognise(tmp_path / "1.png")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "complaint"),
+    [
+        (
+            lambda paths: {"train": paths["train"]},
+            ValueError,
+            'must have a list of pictures for "train" and one',
+        ),
+        (
+            lambda paths: {**paths, "validation": []},
+            ValueError,
+            'must have a list of pictures for "train" and one',
+        ),
+        (lambda paths: {**paths, "train": 5}, ValueError, 'must have a list of pictures for "train" and one'),
+        (
+            lambda paths: {**paths, "train": [["a"]]},
+            FileNotFoundError,
+            r"\['a'\] of the earlier division is not in",
+        ),
+        (lambda paths: {**paths, "validation": paths["train"]}, ValueError, "has a picture twice"),
+    ],
+)
+def test_an_edited_division_is_checked(data, change, error, complaint):
+    paths = recognise(data["classes"]).paths
+    with pytest.raises(error, match=f"^recognise: .*{complaint}"):
+        recognise(data["classes"], divided=change(paths))
+
+
+def test_a_list_with_odd_entries_is_still_a_list(tmp_path, data):
+    shutil.copytree(data["boxes"], tmp_path / "boxes")
+    listed = tmp_path / "boxes" / "annotations.json"
+    content = json.loads(listed.read_text())
+    content["annotations"] += [
+        {**content["annotations"][0], "id": 10**6, "category_id": []},
+        {"image_id": {}},
+        None,
+    ]
+    listed.write_text(json.dumps(content))
+    found = recognise(tmp_path / "boxes")
+    assert found.kind == "boxes" and any("left out" in note for note in found.notes)
+    listed.write_text(json.dumps({**content, "categories": []}))
+    with pytest.raises(ValueError, match="names no categories"):
+        recognise(tmp_path / "boxes")
+
+
+def test_class_names_that_are_no_text_are_refused_by_name(tmp_path, data):
+    shutil.copytree(data["masks"], tmp_path / "masks")
+    (tmp_path / "masks" / "classes.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match="classes.txt is no text in UTF-8"):
+        recognise(tmp_path / "masks")

@@ -5,14 +5,17 @@ Not here: how good the models get, which takes minutes.
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import minivis as mv
 from minivis import tasks
 from minivis.autograd import no_grad
 from minivis.cli import main
+from minivis.locking import alone_in
 from minivis.pretrained.prediction import predict
 from minivis.tasks import recognise
 
@@ -110,9 +113,7 @@ def test_ctrl_c_leaves_a_model_a_report_and_the_way_on(data, tmp_path, monkeypat
 
     def stop(self, model, batches):
         calls.append(1)
-        if len(calls) == 1:
-            import signal
-
+        if len(calls) == 2:  # the first call looks whether there is an accuracy
             signal.raise_signal(signal.SIGINT)
         return measure(self, model, batches)
 
@@ -123,6 +124,24 @@ def test_ctrl_c_leaves_a_model_a_report_and_the_way_on(data, tmp_path, monkeypat
     out = tmp_path / "out"
     assert f"minivis train --resume --out {out}\n" in capsys.readouterr().out  # to the end that was asked for
     assert tasks.train(out=tmp_path / "out", resume=True)["steps"] == 6
+
+
+@pytest.mark.parametrize("call", ["measure", "loss"])
+def test_ctrl_c_before_the_first_measurement_leaves_the_way_on(data, tmp_path, monkeypatch, capsys, call):
+    from minivis.tasks.classes import Classes
+
+    usual = getattr(Classes, call)
+
+    def stop(*args):
+        signal.raise_signal(signal.SIGINT)
+        return usual(*args)
+
+    monkeypatch.setattr(Classes, call, stop)
+    with pytest.raises(KeyboardInterrupt):
+        tasks.train(data["classes"], "cnn", tmp_path / "out", epochs=1, **SMALL)
+    assert capsys.readouterr().out.endswith("so there is no report yet\n")
+    monkeypatch.undo()
+    assert tasks.train(out=tmp_path / "out", resume=True)["steps"] == 2
 
 
 def test_broken_pictures_are_left_out_with_a_note(data, tmp_path, capsys):
@@ -146,11 +165,12 @@ def test_broken_pictures_are_left_out_with_a_note(data, tmp_path, capsys):
 
 
 def test_if_most_pictures_are_broken_the_training_says_so(tmp_path):
-    for i in range(4):
-        (tmp_path / "a").mkdir(exist_ok=True)
-        (tmp_path / "a" / f"{i}.png").write_text("no picture")
+    for name in ("a/1", "a/2", "b/3", "b/4"):
+        path = tmp_path / "pets" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("no picture")
     with pytest.raises(ValueError, match="train: 4 of 4 pictures cannot be read: .*and 1 more"):
-        tasks.train(tmp_path, "cnn", tmp_path / "out", **SMALL)
+        tasks.train(tmp_path / "pets", "cnn", tmp_path / "out", **SMALL)
 
 
 def test_fewer_epochs_are_refused_before_anything_is_written(data, trained):
@@ -227,6 +247,19 @@ def test_a_published_network_gets_ones_own_classes(data, tmp_path, capsys, kind,
     assert min(trained.preprocess(photo).shape[2:]) == 32
 
 
+def test_the_division_of_a_training_that_is_running_is_not_overwritten(data, trained, tmp_path):
+    shutil.copytree(trained["classes"][0], tmp_path / "out")
+    for name in ("checkpoint.safetensors", "model.safetensors"):  # its first checkpoint is still to come
+        (tmp_path / "out" / name).unlink()
+    before = (tmp_path / "out" / "split.json").read_bytes()
+    with (
+        alone_in(tmp_path / "out", "fit"),
+        pytest.raises(BlockingIOError, match="^train: .* is in use by process"),
+    ):
+        tasks.train(data["classes"], "cnn", tmp_path / "out", seed=5, epochs=1, **SMALL)
+    assert (tmp_path / "out" / "split.json").read_bytes() == before
+
+
 def test_an_earlier_training_is_not_overwritten(data, trained):
     before = (trained["classes"][0] / "model.safetensors").read_bytes()
     with pytest.raises(FileExistsError, match="holds an earlier training"):
@@ -244,3 +277,72 @@ def test_words_of_the_command_that_do_not_go_together(capsys, tmp_path):
     with pytest.raises(SystemExit):
         main(["train", "--data", str(tmp_path), "--lr", "0"])
     assert "is not a number above 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "complaint"),
+    [
+        ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
+        ({"batch": 0}, "batch must be a whole number of at least 1"),
+        ({"seed": "x"}, "seed must be a whole number of at least 0"),
+        ({"lr": float("nan")}, "lr must be a number of at least 0, got nan"),
+        ({"model": []}, "model must be a text"),
+        ({"flip": 1}, "flip must be True or False, got 1"),
+    ],
+)
+def test_an_option_of_the_wrong_kind_is_named(data, trained, tmp_path, option, complaint):
+    with pytest.raises(ValueError, match=f"^train: {complaint}"):
+        tasks.train(data["classes"], **{"model": "cnn", "out": tmp_path / "out"} | SMALL | option)
+    assert not (tmp_path / "out").exists()
+    out, _ = trained["classes"]
+    shutil.copytree(out, tmp_path / "edited")
+    written = json.loads((out / "task.json").read_text())
+    (tmp_path / "edited" / "task.json").write_text(json.dumps(written | option))
+    with pytest.raises(ValueError, match=rf"^train: .*task.json: {complaint}"):
+        tasks.train(out=tmp_path / "edited", resume=True)
+
+
+def test_what_cannot_become_a_training_is_refused_before_it_begins(data, tmp_path):
+    pets = tmp_path / "pets"
+    shutil.copytree(data["classes"], pets)
+    for out in (pets, pets / "out"):
+        with pytest.raises(
+            ValueError, match="lies in the folder of the pictures, .*: say another by --out DIR"
+        ):
+            tasks.train(pets, "cnn", out, **SMALL)
+    for folder in sorted(pets.iterdir())[1:]:
+        shutil.rmtree(folder)
+    with pytest.raises(ValueError, match="^train: .* has one class, beach: at least two are needed"):
+        tasks.train(pets, "cnn", tmp_path / "out", **SMALL)
+    boxes = tmp_path / "boxes"
+    shutil.copytree(data["boxes"], boxes)
+    content = json.loads((boxes / "annotations.json").read_text())
+    (boxes / "annotations.json").write_text(json.dumps(content | {"annotations": []}))
+    with pytest.raises(ValueError, match="^train: none of the pictures to measure on has a box"):
+        tasks.train(boxes, "detr", tmp_path / "out", **SMALL)
+
+
+def test_a_batch_without_a_pixel_that_counts_has_no_loss():
+    from minivis.models import UNet
+    from minivis.tasks.masks import Masks
+
+    model = UNet((4, 8), 3, channels=3, padded=True, norm="batch", dropout=0.0, rng=0)
+    images = np.random.default_rng(0).normal(size=(2, 3, 16, 16)).astype(np.float32)
+    labels = np.full((2, 16, 16), 255)
+    loss = Masks(["a", "b", "c"]).loss(model, images, labels)
+    loss.backward()
+    assert loss.item() == 0 and all(not p.grad.any() for p in model.parameters())
+    labels[0, 0, :2] = 1, 2
+    logits = model(images).numpy()[0, :, 0, :2].astype(np.float64)  # (3 classes, 2 pixels)
+    expected = np.mean([np.log(np.exp(logits[:, i]).sum()) - logits[i + 1, i] for i in range(2)])
+    assert Masks(["a", "b", "c"]).loss(model, images, labels).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_names_from_a_list_move_no_cursor(data, tmp_path, capsys):
+    shutil.copytree(data["boxes"], tmp_path / "boxes")
+    listed = tmp_path / "boxes" / "annotations.json"
+    content = json.loads(listed.read_text())
+    content["categories"][0]["name"] = "\x1b[2Jcat"
+    listed.write_text(json.dumps(content))
+    tasks.train(tmp_path / "boxes", "detr", tmp_path / "out", epochs=1, **SMALL)
+    assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())
