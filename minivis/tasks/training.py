@@ -173,7 +173,7 @@ def _begun(out, given):
             f"train: the training in {out} was begun with {other[0]} {was}, not {told[other[0]]}: only epochs and patience can "
             "change with --resume; for the rest begin anew in another folder"
         )
-    if told.get("epochs", math.inf) < options.get("epochs", 0):
+    if (out / CHECKPOINT).exists() and told.get("epochs", math.inf) < options.get("epochs", 0):
         raise ValueError(
             f"train: the training in {out} was begun with {options['epochs']} epochs; with --resume there can be more, but not "
             f"fewer, {told['epochs']}: leave out the epochs, or begin anew in another folder"
