@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from minivis import optim, storage
-from minivis.files import as_path, make_folder, read_json, some
+from minivis.files import as_path, make_folder, read_json
 from minivis.locking import alone_in
 from minivis.pretrained.description import printable
 from minivis.progress import progress_bar
@@ -174,7 +174,7 @@ def _begun(out, given):
             "change with --resume; for the rest begin anew in another folder"
         )
     planned = options.get("epochs") or 0
-    if told.get("epochs", planned) < planned:
+    if (out / CHECKPOINT).exists() and told.get("epochs", planned) < planned:
         raise ValueError(
             f"train: the training in {out} was begun with {planned} epochs; with --resume there can be more, but not "
             f"fewer, {told['epochs']}: leave out the epochs, or begin anew in another folder"
@@ -230,7 +230,8 @@ class _Training:
             broken = [why for samples in parts.values() for why in samples.leave_out_broken(bar.update)]
         if not broken:
             return
-        told = f"{len(broken)} of {count} pictures cannot be read: {some(broken)}"
+        more = f"; and {len(broken) - 3} more" if len(broken) > 3 else ""
+        told = f"{len(broken)} of {count} pictures cannot be read: {'; '.join(broken[:3])}{more}"
         if 2 * len(broken) > count or not all(len(samples) for samples in parts.values()):
             raise ValueError(f"train: {told}")
         self.task.notes.append(f"{told}; they are left out")
