@@ -228,9 +228,8 @@ class _Training:
         options = {name: value for name, value in self.options.items() if value is not None}
         options |= {"data": str(Path(options["data"]).absolute()), "epochs": self.epochs}
         written = {SPLIT: self.task.paths, OPTIONS: options}
-        with alone_in(
-            self.out, "train"
-        ):  # another training keeps its division; `fit` takes the lock for itself
+        # a training that is running keeps its division; `fit` takes the lock for itself
+        with alone_in(self.out, "train"):
             storage.write_files({self.out / name: storage.pack_json(what) for name, what in written.items()})
         print(_table(self.facts()), flush=True)
         try:
