@@ -9,7 +9,7 @@ import time
 __all__ = ["Lines", "progress_bar"]
 
 
-def progress_bar(steps, done=0):
+def progress_bar(steps, done=0, unit="step"):
     """tqdm's bar in a terminal and in Jupyter, plain lines in a log file; a context manager.
 
     Parameters
@@ -18,12 +18,14 @@ def progress_bar(steps, done=0):
         The number of steps in all.
     done : int, default 0
         How many of them were done before.
+    unit : str, default "step"
+        What a step is called.
     """
     if sys.stderr.isatty() or "ipykernel" in sys.modules:
         from tqdm.auto import tqdm
 
-        return tqdm(total=steps, initial=done, unit="step", dynamic_ncols=True)
-    return Lines(steps, done)
+        return tqdm(total=steps, initial=done, unit=unit, dynamic_ncols=True)
+    return Lines(steps, done, unit)
 
 
 class Lines:
@@ -33,9 +35,10 @@ class Lines:
     training of a minute, fifty for one of a day. The first and the last step always have a line.
     """
 
-    def __init__(self, steps, done):
+    def __init__(self, steps, done, unit="step"):
         self.steps = steps
         self.done = done
+        self.unit = unit
         self.first = done
         self.shown = {}
         self.start = self.last = time.monotonic()
@@ -67,7 +70,7 @@ class Lines:
         shown = "".join(f"  {name} {value}" for name, value in self.shown.items())
         share = 100 * self.done // self.steps
         print(
-            f"step {self.done} of {self.steps} ({share} %)  {past}, {left} left{shown}",
+            f"{self.unit} {self.done} of {self.steps} ({share} %)  {past}, {left} left{shown}",
             file=sys.stderr,
             flush=True,
         )

@@ -156,7 +156,7 @@ class ImageFolder:
         self.labels = []
         if not found:
             pictures = sum(
-                path.suffix.lower() in SUFFIXES and not _is_hidden(path) for path in folder.iterdir()
+                path.suffix.lower() in SUFFIXES and not is_hidden(path) for path in folder.iterdir()
             )
             hint = (
                 f"; sort the pictures that lie in it, {pictures} of them, into such folders"
@@ -190,10 +190,10 @@ class ImageFolder:
 
 def _class_folders(folder):
     """The names of the folders in a folder, in alphabetical order."""
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not _is_hidden(p))
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not is_hidden(p))
 
 
-def _is_hidden(path):
+def is_hidden(path):
     """Whether a system made a file or folder for itself: .DS_Store, the notes of a Mac in an archive, previews of a disk."""
     return path.name.startswith(".") or path.name in ("__MACOSX", "@eaDir")
 
@@ -223,7 +223,7 @@ def told_unread(name, folder, unread):
 
 def pictures_in(name, folder, unread):
     """The pictures in a folder; those in formats that are not read are added to `unread`; ``name`` is the caller."""
-    entries = sorted(p for p in folder.iterdir() if not _is_hidden(p))
+    entries = sorted(p for p in folder.iterdir() if not is_hidden(p))
     if nested := [p.name for p in entries if p.is_dir()]:
         parts = split_folders(folder.parent)
         hint = (

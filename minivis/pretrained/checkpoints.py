@@ -36,8 +36,9 @@ class Known(NamedTuple):
 
 
 APACHE = "Apache-2.0"
-# The hub's page of these names no licence, or "other"; the authors' code has this one.
+# The hub's page of these names no licence, or "other"; the authors' code has the one in brackets.
 CODE_MIT = "see its page (code: MIT)"
+CODE_NC = "see its page (code: CC BY-NC)"
 
 KNOWN = {
     "clip-vit-base-patch32": Known("openai/clip-vit-base-patch32", 606, CODE_MIT, "clip", 151.3),
@@ -52,7 +53,7 @@ KNOWN = {
     "mask2former-swin-tiny-coco-panoptic": Known(
         "facebook/mask2former-swin-tiny-coco-panoptic", 190, CODE_MIT, "mask2former", 47.4
     ),
-    "maskformer-swin-tiny-ade": Known("facebook/maskformer-swin-tiny-ade", 167, CODE_MIT, "maskformer", 41.8),
+    "maskformer-swin-tiny-ade": Known("facebook/maskformer-swin-tiny-ade", 167, CODE_NC, "maskformer", 41.8),
     "resnet-50": Known("microsoft/resnet-50", 102, APACHE, "resnet", 25.6),
     "rtdetr_r18vd": Known("PekingU/rtdetr_r18vd", 81, APACHE, "rt_detr", 20.2),
     "rtdetr_r50vd": Known("PekingU/rtdetr_r50vd", 172, APACHE, "rt_detr", 42.9),
@@ -62,7 +63,8 @@ KNOWN = {
     ),
     "vit-base-patch16-224": Known("google/vit-base-patch16-224", 346, APACHE, "vit", 86.6),
     "vit-hybrid-base-bit-384": Known("google/vit-hybrid-base-bit-384", 396, APACHE, "vit_hybrid", 99.0),
-    "vit-mae-base": Known("facebook/vit-mae-base", 448, APACHE, "mae", 111.9),
+    # the hub's page says Apache, the authors' own page CC BY-NC
+    "vit-mae-base": Known("facebook/vit-mae-base", 448, "Apache-2.0 (code: CC BY-NC)", "mae", 111.9),
     "vivit-b-16x2-kinetics400": Known(
         "google/vivit-b-16x2-kinetics400", 356, "MIT", "vivit", 89.0, "refs/pr/3"
     ),

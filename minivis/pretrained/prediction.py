@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minivis.autograd import no_grad
-from minivis.data.folders import SUFFIXES
+from minivis.data.folders import SUFFIXES, is_hidden
 from minivis.data.images import image_size, read_image
 from minivis.files import as_path, make_folder, write_files
 from minivis.listed import counted
@@ -67,8 +67,8 @@ def predict(source, photos, out=None, threshold=None, things=None):
     source : str or path
         A published folder, the folder of a finished training, or the name of a small model that comes with minivis.
     photos : str or path, or list of these
-        Picture files, and folders: of a folder all pictures are taken, those in its folders too, but not those that
-        `predict` has drawn. A large photo is reduced while it is decoded.
+        Picture files, and folders: of a folder all pictures are taken, those in its folders too, but not hidden ones and
+        those that `predict` has drawn. A large photo is reduced while it is decoded.
     out : str or path, optional
         For one photo the picture to write, or a folder for it; the default is the photo's name with ``-predicted.png`` at the
         end, in the current folder. For several photos, or a folder, the folder to write their pictures and a table, ``predictions.csv``, into;
@@ -209,6 +209,7 @@ def _listed(given):
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
             inside = [p for p in inside if not p.name.endswith(ENDING)]
+            inside = [p for p in inside if not any(map(is_hidden, (p, *p.relative_to(path).parents)))]
             if not inside:
                 raise FileNotFoundError(f"predict: there is no picture in the folder {path}")
             found = {p.relative_to(path).as_posix(): p for p in inside}
@@ -276,8 +277,8 @@ def load(source, things=None):
     ----------
     source : str or path
         A folder; the name of a small model that comes with minivis; or that of a checkpoint which `minivis fetch` has brought.
-    things : list of str or int, optional
-        Names or numbers of the classes that are things, instead of those that it says itself.
+    things : list of str, optional
+        Names or numbers of the classes that are things; see `predict`.
     """
     place = as_path(source)
     if not place.exists():

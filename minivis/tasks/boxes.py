@@ -14,7 +14,7 @@ from minivis.vision import box_cxcywh_to_xyxy, detr_detections
 __all__ = ["Boxes"]
 
 SHOWN = 6  # pictures in the report
-SURE = 0.5  # lowest score of a box that is drawn
+SURE = 0.5  # lowest score of a box that is drawn, unless a detector is less sure of all
 
 
 class Boxes:
@@ -81,29 +81,41 @@ class Boxes:
         for images, valid, targets in batches:
             photos, there = _in_pixels(images, valid, targets)
             for photo, truth, found in zip(photos, there, self.find(model, images, valid), strict=True):
-                kept = found["scores"] >= SURE
                 shown += 2 * [colours(photo)]
-                boxes += [truth["boxes"], found["boxes"][kept]]
-                labels += [truth["labels"], found["labels"][kept]]
-                scores += [None, found["scores"][kept]]
+                boxes += [truth["boxes"], found["boxes"]]
+                labels += [truth["labels"], found["labels"]]
+                scores += [None, found["scores"]]
             if len(shown) >= 2 * SHOWN:
                 break
         first = slice(0, 2 * SHOWN)
-        titles = ["in the data", "found"] * (len(shown[first]) // 2)
-        caption = f"Pictures that were not trained on: left the boxes of the data, right those found with a score of at least {SURE}."
+        least = _lowest_drawn(scores[first][1::2], sum(map(len, boxes[first][::2])))
+        kept = [slice(None) if of is None else of >= least for of in scores[first]]
+        titles = ["in the data", "found"] * (len(kept) // 2)
+        caption = (
+            "Pictures that were not trained on: left the boxes of the data, right those found with a score of at least "
+            f"{least:.2g}. Does each thing have a box of its class? minivis predict draws boxes from a score of 0.7 on, or from "
+            "that of --threshold on."
+        )
         yield (
             "Boxes of the data, and boxes found",
             viz.boxes_on_images(
                 shown[first],
-                boxes[first],
-                labels[first],
-                scores[first],
+                [box[k] for box, k in zip(boxes, kept, strict=False)],
+                [label[k] for label, k in zip(labels, kept, strict=False)],
+                [None if of is None else of[k] for of, k in zip(scores, kept, strict=False)],
                 self.names,
                 titles=titles,
                 columns=4,
                 caption=caption,
             ),
         )
+
+
+def _lowest_drawn(scores, count):
+    """The lowest score of a box that is drawn: SURE, or so low that there are as many boxes as the data have."""
+    ordered = np.sort(np.concatenate(scores))[::-1]
+    place = min(count, len(ordered)) - 1
+    return min(SURE, float(np.floor(100 * ordered[place])) / 100) if place >= 0 else SURE
 
 
 def _all(model, images, valid):

@@ -150,7 +150,7 @@ def _prepared(model, path):
 
 def _measure(source, model, found, scores, chosen):
     """Run the model on the chosen pictures and score each answer."""
-    with progress_bar(len(chosen)) as bar:
+    with progress_bar(len(chosen), unit="picture") as bar:
         waiting = []
         for place, i in enumerate(chosen):
             photo, image, prepared = _prepared(model, found.paths[i])

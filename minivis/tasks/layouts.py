@@ -16,6 +16,7 @@ KNOWN = """\
   pictures sorted into classes    FOLDER/cat/1.jpg, FOLDER/dog/2.jpg ...   (or FOLDER/train/cat/..., FOLDER/val/cat/...)
   boxes in COCO's format          FOLDER/images/1.jpg ... and FOLDER/annotations.json   (or annotations/instances_*.json)
   a class for each pixel          FOLDER/images/1.jpg ..., FOLDER/masks/1.png ... and FOLDER/classes.txt"""
+FEW = 10  # pictures of a class; with fewer, its figures are chance
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Task:
     divided : str
         How the two parts came about, as a sentence for people.
     notes : list of str
-        What else there is to say about the folder, such as a part that is not used.
+        What else there is to say about the folder, such as a part or pictures that are not used, or classes with few pictures.
     """
 
     kind: str
@@ -101,7 +102,10 @@ def recognise(folder, share=0.2, seed=0, divided=None):
     """
     folder = as_path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"recognise: there is no folder {folder}")
+        hint = (
+            f"; it is a file: give the folder of the data, such as {folder.parent}" if folder.exists() else ""
+        )
+        raise FileNotFoundError(f"recognise: there is no folder {folder}{hint}")
     if not 0 < share <= 1:
         raise ValueError(f"recognise: share must be above 0 and at most 1, got {share}")
     found = find(folder)
@@ -172,7 +176,17 @@ def _task(folder, found, names, sources, divided):
     paths = [[] if source is None else source.paths for source in sources]
     datasets = [None if source is None else source.dataset for source in sources]
     paths = dict(zip(("train", "validation"), paths, strict=True))
-    return Task(found.kind, folder, tuple(names), *datasets, paths, divided, found.notes)
+    notes = found.notes + (_few(folder, names, found) if found.kind == "classes" else [])
+    return Task(found.kind, folder, tuple(names), *datasets, paths, divided, notes)
+
+
+def _few(folder, names, found):
+    """A note on classes with few pictures, in a list; empty if there are none."""
+    sources = [source for source in (found.whole, found.train, found.validation) if source is not None]
+    labels = [label for source in sources for label in source.strata]
+    counts = {name: labels.count(number) for number, name in enumerate(names)}
+    few = [f"{name} ({count})" for name, count in counts.items() if count < FEW]
+    return [f"few pictures of {some(few, 6)}: what is measured for so few is chance"] if few else []
 
 
 def _seen(folder):

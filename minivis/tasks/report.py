@@ -11,19 +11,22 @@ from minivis.storage import write_files
 
 __all__ = ["Report", "write"]
 
+WIDE = 7  # inches; a wider picture has too small a text when it is as wide as a phone
 STYLE = """
 :root { color-scheme: light; }
 body { margin: 0 auto; max-width: 60rem; padding: 1rem; font: 1rem/1.5 system-ui, sans-serif; color: #222; background: #fff; }
 h1 { font-size: 1.6rem; line-height: 1.2; overflow-wrap: anywhere; }
 h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; }
 p.result { font-size: 1.25rem; padding: .75rem 1rem; background: #eef5fa; border-left: .3rem solid #0072b2; }
-figure { margin: 0; overflow-x: auto; }
+figure { margin: 0; }
+figure div { overflow-x: auto; }
+figcaption { color: #444; font-size: .9rem; max-width: 42rem; }
 img { max-width: 100%; height: auto; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1rem; }
 dt { color: #666; }
 dd { margin: 0; overflow-wrap: anywhere; }
 pre { margin: 0; padding: .5rem .75rem; background: #f5f5f5; white-space: pre-wrap; overflow-wrap: anywhere; }
-@media (max-width: 36rem) { img { max-width: 170%; } dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; } }
+@media (max-width: 36rem) { img.wide { max-width: 200%; } dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; } }
 """
 
 
@@ -90,7 +93,9 @@ def _text(given):
 
 
 def _picture(figure, heading):
-    """A Figure as an image inside the page, with its caption as the text for those who do not see it."""
-    data = base64.b64encode(figure.png()).decode("ascii")
-    about = _text(figure.caption or heading)
-    return f'<figure><img src="data:image/png;base64,{data}" alt="{about}"></figure>'
+    """A Figure as an image inside the page, its caption as text below it. On a phone one slides along a wide image."""
+    data = base64.b64encode(figure.png(caption=False)).decode("ascii")
+    shape = ' class="wide"' if figure.get_size_inches()[0] > WIDE else ""
+    image = f'<img{shape} src="data:image/png;base64,{data}" alt="{_text(heading)}">'
+    below = f"<figcaption>{_text(figure.caption)}</figcaption>" if figure.caption else ""
+    return f"<figure><div>{image}</div>{below}</figure>"

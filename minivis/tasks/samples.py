@@ -35,12 +35,13 @@ class Samples:
     Notes
     -----
     ``samples[i]`` is (image, target): (3, H, W) float32 in [0, 1]. Boxes from 0 to 1 stay as they are, a map of classes gets
-    the size of the image.
+    the size of the image. ``order`` has for each sample its number in `dataset`: all of them, until `leave_out_broken`.
     """
 
     def __init__(self, dataset, paths, preprocess):
         self.dataset = dataset
         self.paths = paths
+        self.order = list(range(len(dataset)))
         plain = {"scale": 1 / 255, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
         alone = {"pad_to": None, "always_pad": False, "dtype": np.dtype(np.float32)}
         self.sized = dataclasses.replace(preprocess, **plain, **alone)
@@ -48,13 +49,38 @@ class Samples:
         self._bytes = 0
 
     def __len__(self):
-        return len(self.dataset)
+        return len(self.order)
 
     def __getitem__(self, i):
+        i = self.order[i]
         if i not in self._kept:
             return self._read(i)
         pixels, target = self._kept[i]
         return pixels.astype(np.float32) / 255, target
+
+    def leave_out_broken(self, seen):
+        """Read the samples, as many as can be kept, and leave out those that cannot be read.
+
+        Parameters
+        ----------
+        seen : callable
+            ``seen()`` is called after each.
+
+        Returns
+        -------
+        list of str
+            Why each of those is left out.
+        """
+        broken = {}
+        for i in self.order:
+            try:
+                if self._bytes < MOST_BYTES:
+                    self._read(i)
+            except (OSError, ValueError) as error:
+                broken[i] = str(error)
+            seen()
+        self.order = [i for i in self.order if i not in broken]
+        return list(broken.values())
 
     def _read(self, i):
         image, target = self._photo(i)

@@ -3,10 +3,11 @@
 Not here: dividing the pictures into those to train on and those to measure on (layouts.py).
 """
 
+import warnings
 from dataclasses import dataclass, field
 
 from minivis.data import CocoDetection, ImageFolder, MaskFolder
-from minivis.data.folders import SPLITS, SUFFIXES, split_folders
+from minivis.data.folders import SPLITS, SUFFIXES, is_hidden, split_folders
 from minivis.data.label_maps import class_names
 from minivis.files import read_json, some
 
@@ -43,7 +44,7 @@ class Found:
     whole, train, validation : Source or None
         Either `whole`, or both others.
     notes : list of str
-        Parts of the folder that are not used.
+        Parts of the folder and pictures that are not used.
     """
 
     kind: str
@@ -73,7 +74,12 @@ def find(folder):
     FileNotFoundError
         If pictures of a list are missing.
     """
-    return _masks(folder) or _boxes(folder) or _classes(folder)
+    with warnings.catch_warnings(record=True) as passed_over:
+        warnings.simplefilter("always")
+        found = _masks(folder) or _boxes(folder) or _classes(folder)
+    if found is not None:
+        found.notes += [str(one.message) for one in passed_over if issubclass(one.category, UserWarning)]
+    return found
 
 
 # ------------------------------------------------------------------ pictures sorted into classes, and maps of classes
@@ -85,6 +91,11 @@ def _classes(folder):
     classes = _folders(parts.get("train", folder))
     if not any(_has_pictures(one) for one in classes):
         return None
+    if other := [one for one in classes if (one / "images").is_dir()]:
+        raise ValueError(
+            f"recognise: {folder} holds pictures sorted into classes, and {other[0].name}, which has data of another kind: give "
+            f"{other[0]} or the folder of the classes, and not both"
+        )
     names = [one.name for one in classes]
 
     def read(part):
@@ -234,11 +245,11 @@ def _rarest(annotations, images):
 
 
 def _folders(folder):
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path))
 
 
 def _has_pictures(folder):
-    return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
+    return any(path.suffix.lower() in SUFFIXES and not is_hidden(path) for path in folder.iterdir())
 
 
 def _relative(paths, folder):

@@ -145,9 +145,15 @@ def _check(kind, model, size):
     what = {"classes": "a class for each picture", "boxes": "boxes", "masks": "a class for each pixel"}[kind]
     if model is not None and model not in fits:
         why = f"answers with {_what(model)}" if model in MODELS else "is none of the models"
-        raise ValueError(f"train: {model} {why}, and these data have {what}: use {' or '.join(fits)}")
+        raise ValueError(f"train: {model} {why}, and these data have {what}: use {_one_of(fits)}")
     if size is not None and (size % 16 or not 16 <= size <= 1024):
         raise ValueError(f"train: size must be a multiple of 16, from 16 to 1024, got {size}")
+
+
+def _one_of(names):
+    """Names as a choice: "cnn, vit or resnet"."""
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _what(model):
@@ -194,7 +200,7 @@ def _check_trained(kind, model, source, found):
     by_name = {name: entry.of for name, entry in MODELS.items() if entry.kind == kind}
     wanted = (by_name[model],) if model else (*by_name.values(), *ONLY_TRAINED[kind])
     if not isinstance(found, wanted):
-        names = model or " or ".join(by_name)
+        names = model or _one_of(by_name)
         raise ValueError(f"train: {source} is a {type(found).__name__}, and {names} is needed")
     if found.config.get("masks") or "masks" in getattr(found, "needed", ()):
         raise ValueError(f"train: {source} learns masks of objects too, and these data have boxes only")

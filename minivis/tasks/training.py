@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from minivis import optim, storage
-from minivis.data.images import image_size
-from minivis.files import as_path, make_folder, read_json
-from minivis.listed import counted
+from minivis.files import as_path, make_folder, read_json, some
 from minivis.locking import alone_in
 from minivis.pretrained.description import printable
+from minivis.progress import progress_bar
 from minivis.recipes import one_thread
 from minivis.tasks.boxes import Boxes
 from minivis.tasks.classes import Classes
@@ -32,6 +31,7 @@ KINDS = {"classes": Classes, "boxes": Boxes, "masks": Masks}
 OPTIONS, SPLIT, METRICS, REPORT = "task.json", "split.json", "metrics.json", "report.html"
 STEPS = 300  # updates that small data get, if nothing else is asked for
 MOST_EPOCHS = 100
+FEW = 4  # pictures of a batch at least, if there are so many: batch norm needs several
 MOST_PIXELS = 2**20  # of a batch, if nothing else is asked for: large networks keep kilobytes for each pixel
 ROWS = 20  # measurements during a training, about
 
@@ -173,13 +173,12 @@ def _begun(out, given):
             f"train: the training in {out} was begun with {other[0]} {was}, not {told[other[0]]}: only epochs and patience can "
             "change with --resume; for the rest begin anew in another folder"
         )
-    planned = options.get("epochs") or 0
-    if told.get("epochs", planned) < planned:
+    if told.get("epochs", math.inf) < (options.get("epochs") or 0):
         raise ValueError(
-            f"train: the training in {out} has {planned} epochs already planned, so it cannot end after {told['epochs']}: give "
-            "more, or leave --epochs out"
+            f"train: the training in {out} was begun with {options['epochs']} epochs; with --resume there can be more, but not "
+            f"fewer, {told['epochs']}: leave out the epochs, or begin anew in another folder"
         )
-    return {**dict.fromkeys(given), **options, **told}, read_json(out / SPLIT, "train")
+    return _filled({**dict.fromkeys(given), **options, **told}), read_json(out / SPLIT, "train")
 
 
 def _check_free(out):
@@ -209,10 +208,10 @@ class _Training:
         self.changes = Changes(options["flip"])
         self.batch = Batch(self.task.kind, prepare)
         paths = {part: [self.task.folder / path for path in paths] for part, paths in self.task.paths.items()}
-        _check_pictures([*paths["train"], *paths["validation"]])
         self.train = Samples(self.task.train, paths["train"], prepare)
         self.validation = Samples(self.task.validation, paths["validation"], prepare)
-        few = max(1, len(self.train) // 4)
+        self.leave_out_broken()
+        few = min(len(self.train), max(FEW, len(self.train) // 4))
         room = max(1, MOST_PIXELS // math.prod(self.train[0][0].shape[1:]))
         usual = min(self.kind.batch_size, few, room)
         batch_size = usual if options["batch"] is None else options["batch"]
@@ -221,6 +220,21 @@ class _Training:
         usual = min(MOST_EPOCHS, max(5, -(-STEPS // len(self.loader))))
         self.epochs = usual if options["epochs"] is None else options["epochs"]
         self.rate = self.start.rate if options["lr"] is None else options["lr"]
+
+    def leave_out_broken(self):
+        """Read every picture once, before hours of training, and leave out those that cannot be read, with a note."""
+        parts = {"train": self.train, "validation": self.validation}
+        count = sum(len(samples) for samples in parts.values())
+        with progress_bar(count, unit="picture") as bar:
+            broken = [why for samples in parts.values() for why in samples.leave_out_broken(bar.update)]
+        if not broken:
+            return
+        told = f"{len(broken)} of {count} pictures cannot be read: {some(broken)}"
+        if 2 * len(broken) > count or not all(len(samples) for samples in parts.values()):
+            raise ValueError(f"train: {told}")
+        self.task.notes.append(f"{told}; they are left out")
+        for part, samples in parts.items():
+            self.task.paths[part] = [self.task.paths[part][i] for i in samples.order]
 
     def run(self, resume):
         """Train, measure, and write everything."""
@@ -253,8 +267,9 @@ class _Training:
         parameters = sum(p.size for p in self.model.parameters())
         batches = len(self.loader)
         return {
-            "data": "; ".join([str(self.task), *self.task.notes]),
-            "model": f"{self.name}, {parameters / 1e6:.2g} million parameters, pictures of {size[0]} x {size[1]} pixels",
+            "data": str(self.task),
+            **({"note": "; ".join(self.task.notes)} if self.task.notes else {}),
+            "model": f"{self.name}, {_counted(parameters)} parameters, pictures of {size[0]} x {size[1]} pixels",
             "begins": f"with {self.start.origin}",
             "training": f"{self.epochs} epochs of {batches} batches of {self.loader.batch_size} pictures; AdamW, learning "
             f"rate {self.rate:g} with warm-up and cosine",
@@ -303,17 +318,18 @@ class _Training:
         result = (
             f"{self.kind.figure}: {metrics['value']:.3f} on {n} pictures that were not trained on{compared}"
         )
+        commands = self.commands(stopped)
         page = Report(
             title=f"{self.name}, trained on {self.task.folder.name}",
             facts=self.facts(),
             result=result,
             stopped=stopped,
             figures=self.figures(history),
-            commands=self.commands(),
+            commands=commands,
         )
         write(page, self.out / REPORT)
         storage.write_files({self.out / METRICS: storage.pack_json(metrics)})
-        print(printable(result), _table({"report": self.out / REPORT, **self.commands()}), sep="\n")
+        print(printable(result), _table({"report": self.out / REPORT, **commands}), sep="\n")
         return metrics
 
     def figures(self, history):
@@ -323,8 +339,8 @@ class _Training:
         yield "The training", viz.training_curves(history, self.kind.metric)
         yield from self.kind.pictures(self.model, self.measured, self.batch.colours)
 
-    def commands(self):
-        """What to type next."""
+    def commands(self, stopped):
+        """What to type next: after Ctrl-C go on to the end, otherwise as long again."""
         again = f"minivis train --data {_quoted(self.options['data'])} --out DIR"
         again += f" --model {self.name}" if self.name in MODELS else ""
         changed = ("source", "epochs", "size", "batch", "lr", "seed", "share", "patience")
@@ -336,24 +352,16 @@ class _Training:
         out = _quoted(self.out)
         return {
             "predict": f"minivis predict {out} PHOTO",
-            "go on": f"minivis train --resume --out {out} --epochs {2 * self.epochs}",
+            "go on": f"minivis train --resume --out {out}"
+            + ("" if stopped else f" --epochs {2 * self.epochs}"),
             "repeat": again,
         }
 
 
-def _check_pictures(paths):
-    """Look at the beginning of every picture, so that a broken one does not end the training in its middle."""
-    broken = []
-    for path in paths:
-        try:
-            image_size(path)
-        except (ValueError, OSError) as error:
-            broken.append(str(error).removeprefix("image_size: "))
-    if broken:
-        raise ValueError(
-            f"train: {len(broken)} of {counted(len(paths), 'picture', 'pictures')} cannot be read; remove or replace the file: "
-            f"{broken[0]}"
-        )
+def _counted(parameters):
+    """A number of parameters with two digits that count, for people."""
+    rounded = round(parameters, 2 - len(str(parameters)))
+    return f"{rounded / 1e6:g} million" if rounded >= 1e6 else f"{rounded:,}"
 
 
 def _quoted(given):

@@ -29,6 +29,7 @@ MARKERS = "osD^vPX"
 SEQUENTIAL, DIVERGING, GREY = "viridis", "PuOr_r", "gray"
 INK, FAINT = "#222222", "#d9d9d9"
 DPI = 100
+LINE = 0.17  # inches of a line of the caption
 LITERAL = {"parse_math": False}  # for texts from users: a dollar sign in a name does not begin a formula
 
 
@@ -42,9 +43,26 @@ class Figure(matplotlib.figure.Figure):
     """
 
     caption = None
+    below = None  # the text at the lower edge, which is the caption in several lines
 
-    def png(self):
-        """The picture as the bytes of a PNG file."""
+    def png(self, caption=True):
+        """The picture as the bytes of a PNG file; without the caption for a page that has it as text."""
+        if self.below is None or caption:
+            return self._png()
+        width, height = self.get_size_inches()
+        self._show_below(False, width, height - LINE * len(self.below.get_text().splitlines()))
+        try:
+            return self._png()
+        finally:
+            self._show_below(True, width, height)
+
+    def _show_below(self, shown, width, height):
+        """Show the caption or not, in a picture of this size in inches."""
+        self.below.set_visible(shown)
+        self.below.set_in_layout(shown)
+        self.set_size_inches(width, height)
+
+    def _png(self):
         buffer = io.BytesIO()
         self.savefig(buffer, format="png", dpi=DPI)
         return buffer.getvalue()
@@ -96,7 +114,7 @@ def figure(rows=1, columns=1, width=6.4, height=4.0, title=None, caption=None, *
     """
     lines = textwrap.wrap(caption, width=max(20, int(width * 14)), break_on_hyphens=False) if caption else []
     fig = Figure(
-        figsize=(width, height + 0.17 * len(lines)), dpi=DPI, layout="constrained", facecolor="white"
+        figsize=(width, height + LINE * len(lines)), dpi=DPI, layout="constrained", facecolor="white"
     )
     fig.get_layout_engine().set(w_pad=0.06, h_pad=0.06)
     if title:
@@ -104,7 +122,7 @@ def figure(rows=1, columns=1, width=6.4, height=4.0, title=None, caption=None, *
     if lines:
         fig.caption = " ".join(lines)
         look = {"fontsize": 9, "color": "#444444", "linespacing": 1.35, **LITERAL}
-        fig.supxlabel("\n".join(lines), x=0.015, ha="left", **look)
+        fig.below = fig.supxlabel("\n".join(lines), x=0.015, ha="left", **look)
     axes = fig.subplots(rows, columns, squeeze=False, **options)
     for ax in axes.flat:
         ax.spines[["top", "right"]].set_visible(False)

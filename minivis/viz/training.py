@@ -66,6 +66,7 @@ def training_curves(history, monitor=None, mode="max", title=None, caption=None)
             ax.plot(steps[best], value, "o", color="none", markeredgecolor=INK, markersize=11)
     ax.set_xlabel("step", fontsize=10, color=INK)
     ax.xaxis.get_major_locator().set_params(integer=True)
+    fig.align_ylabels()
     return fig
 
 

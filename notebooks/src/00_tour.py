@@ -739,7 +739,10 @@ passed = claims(
 # less often.
 #
 # ```python
-# count = lambda least: sum(len(mv.vision.detr_detections(*p, threshold=least)["labels"]) for p in zip(logits, boxes))
+# def count(least):
+#     found = [mv.vision.detr_detections(*pair, threshold=least) for pair in zip(logits, boxes)]
+#     return sum(len(one["labels"]) for one in found)
+#
 # assert 0 < count(0.9) < count(0.5)
 # ```
 # </details>

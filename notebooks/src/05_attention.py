@@ -999,7 +999,7 @@ passed = claims(
 # ```python
 # q, k, v = rng.standard_normal((3, 20, 4))
 # out = scaled_dot_product_attention(9 * q, k, v)
-# assert (out <= v.max(axis=0)).all() and (out >= v.min(axis=0)).all()
+# assert (out < v.max(axis=0) + 1e-9).all() and (out > v.min(axis=0) - 1e-9).all()
 # ```
 # </details>
 
@@ -1052,8 +1052,8 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:twice-the-side"]
-# **6. An image gets twice as many pixels along each side, and the patches stay as they are. By which factor grows
-# the map of the attention weights?**
+# **6. An image gets twice as many pixels along each side, and the patches stay as they are. By which factor does the
+# map of the attention weights grow?**
 #
 # <details><summary>Answer</summary>
 #

@@ -1237,8 +1237,9 @@ passed = claims(
 # mean, a picture of ones would become darker at its rim.
 #
 # ```python
-# eye = np.eye(2)
-# means = mv.models.local_attention(np.ones((1, 2, 4, 4)), 0 * eye, eye, eye, np.zeros((3, 1)), np.zeros((3, 1)), 1, 3)
+# eye, no_offsets = np.eye(2), np.zeros((3, 1))
+# ones = np.ones((1, 2, 4, 4))
+# means = mv.models.local_attention(ones, 0 * eye, eye, eye, no_offsets, no_offsets, 1, 3)
 # np.testing.assert_allclose(means, 1)
 # ```
 # </details>

@@ -410,9 +410,10 @@ class Block(nn.Module):
 # %% [markdown]
 # How can a block be checked without a second one to compare with? By laws. **The order of the tokens means nothing to
 # it**: tokens in another order give the same results in that order. **A block whose last layers are zero changes
-# nothing**, because only the residual is left; a norm in the wrong place, or a residual that is missing, breaks this.
-# And **without attention each token is by itself**: when token 3 changes, no other result does. For these laws we make
-# two blocks in which last layers are set to zero.
+# nothing**, because only the residual is left; a residual that is missing breaks this. **Without attention each token
+# is by itself**: when token 3 changes, no other result does. And **each branch reads normalised tokens**: if all tokens
+# are doubled and raised by 1, a norm removes both, so the branch adds the same as before. For these laws we make blocks
+# in which last layers are set to zero.
 
 
 # %%
@@ -428,6 +429,7 @@ def silenced(*names):
 # %%
 block = silenced()
 no_attention = silenced("attn")
+no_mlp = silenced("mlp")
 silent = silenced("attn", "mlp")
 some = rng.standard_normal((2, 17, 48)).astype(np.float32)
 other_order = rng.permutation(17)
@@ -452,6 +454,17 @@ def changed_by_third():
 
 
 # %%
+def added(branch, x):
+    """What a block with one branch adds to its input."""
+    return branch(x).data - x
+
+
+def notices_scale(branch):
+    """How much does the branch change when all tokens are doubled and raised by 1?"""
+    return np.abs(added(branch, 2 * some + 1) - added(branch, some)).max()
+
+
+# %%
 assert claims(
     "MLP and Block",
     ("MLP is not linear: f(x) + f(-x) is not 2 f(0)", not_linear, above(0.1),
@@ -462,10 +475,14 @@ assert claims(
      "Add each branch to its input, and normalise inside the branch only."),
     ("without attention, a change of token 3 changes result 3 only", changed_by_third, [3],
      "Attention is the only place where tokens meet."),
-    ("without attention, the MLP still adds something", lambda: np.abs(no_attention(some).data - some).max(),
+    ("without attention, the MLP still adds something", lambda: np.abs(added(no_attention, some)).max(),
      above(0.1), "There are two branches: is the MLP called, and its result added?"),
-    ("without the MLP, attention still adds something", lambda: np.abs(silenced("mlp")(some).data - some).max(),
+    ("without the MLP, attention still adds something", lambda: np.abs(added(no_mlp, some)).max(),
      above(0.1), "There are two branches: is the attention called, and its result added?"),
+    ("attention reads normalised tokens", lambda: notices_scale(no_mlp), below(1e-3),
+     "norm1 stands before attention, inside the branch."),
+    ("the MLP reads normalised tokens", lambda: notices_scale(no_attention), below(1e-3),
+     "norm2 stands before the MLP, inside the branch."),
 ).passed  # fmt: skip
 
 # %% [markdown]
@@ -523,14 +540,21 @@ assert claims(
 # ### The same numbers as the library
 #
 # The library's `ViT` has the same names for its weights. So we can copy all its weights into your class with one call,
-# and both must then give the same logits, for all 360 held-out digits.
+# and both must then give the same logits, for all 360 held-out digits. In a new model all norms are alike (they multiply
+# by 1 and add 0), so an exchanged norm would not show. Therefore we first change every weight a little at random.
+#
+# If the checks above hold and this one does not, look at the norms: `norm1` stands before attention, `norm2` before the
+# MLP, `norm` before the head.
 
 # %%
-mine.load_state_dict(newborn.state_dict())
+theirs = mv.models.vit.ViT(**config, rng=np.random.default_rng(0))
+for weight in theirs.parameters():
+    weight.data = weight.data + 0.1 * rng.standard_normal(weight.shape).astype(np.float32)
+mine.load_state_dict(theirs.state_dict())
 with mv.no_grad():
-    difference = np.abs(mine(held_images).data - newborn(held_images).data).max()
+    difference = np.abs(mine(held_images).data - theirs(held_images).data).max()
 print(f"largest difference between two of the 3600 logits: {difference:.1e}")
-assert difference <= 1e-6
+assert difference <= 1e-5
 
 # %% [markdown]
 # ## Train it
@@ -587,7 +611,7 @@ viz.curves(
     title="Your ViT learns to read",
     caption="The share of held-out digits that are right, while your class is trained in NumPy alone. The curve "
     "rises fast, and then slowly: after a hundred steps nine of ten digits are right, and the rest of the training "
-    "is for the tenth.",
+    "is needed for the tenth.",
 )
 
 # %% [markdown]
@@ -633,7 +657,7 @@ viz.bars(
     width=7.2,
     title="Who reads digits how well?",
     caption="Lower is better. Your ViT makes fewer mistakes than a linear layer, and a few more than the models that "
-    "were trained longer. Look at the second bar: the nearest neighbour learns nothing at all, and is as good.",
+    "were trained longer. Look at the second bar: the nearest neighbour learns nothing at all, and is no worse.",
 )
 
 # %% [markdown]
@@ -1740,20 +1764,25 @@ passed = claims(
 # ```
 # </details>
 
-# %% [markdown] tags=["question:one-head"]
-# **4. What would happen to the number of parameters if each block had one head instead of four?**
+# %% [markdown] tags=["question:no-empty-patches"]
+# **4. What would happen if we gave the trained `vit-scattered-digits` only the patches with ink?**
 #
 # <details><summary>Answer</summary>
 #
-# Nothing: the heads share the width, so four heads of width 12 have the same matrices as one head of width 48. Only the
-# attention differs: one pattern of weights for each token instead of four.
+# It can be computed, since attention takes any number of tokens, and nothing about the digit is lost. But of 60 digits
+# about 18 are read instead of 58. In training about fifty tokens were empty and took part in every weighted mean; without
+# them all means are different. A ViT can learn to read parts of an image, but it must be trained for that; chapter 09
+# does so.
 #
 # ```python
-# single = TinyViT(**{**config, "heads": 1}, rng=np.random.default_rng(0))
-# assert sum(q.size for q in single.parameters()) == sum(q.size for q in mine.parameters())
-# with mv.no_grad():
-#     single.load_state_dict(mine.state_dict())
-#     assert np.abs(single(held_images[:8]).data - mine(held_images[:8]).data).max() > 0.1
+# right = []
+# for image, label in zip(everywhere_images[:60], held_labels[:60]):
+#     ink = mv.vision.patchify(image[None], 2).max(axis=(0, 2)) > 0  # (N,)
+#     z = sequence_of(model.patch_embed(image[None]), model.cls_token, model.pos_embed)
+#     for part in [lambda z: z[:, np.r_[True, ink]], *model.blocks, model.norm]:
+#         z = part(z)
+#     right.append(model.head(z[:, 0]).data.argmax() == label)
+# assert np.mean(right) < 0.5 < 0.9 < share_right(model, everywhere_images[:60], held_labels[:60])
 # ```
 # </details>
 

@@ -873,9 +873,9 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# A word that is not `[MASK]` would never be asked for. So the network could ignore all words in visible places but
-# as a help for the others, and would represent them badly. As it is, one visible word in sixty is scored: half of
-# these words are wrong.
+# A visible word would never be scored. So the network would not have to say anything about visible words, and could
+# represent them badly. With the 80 %, about one visible word in thirty is scored, and half of these words have been
+# replaced by a random one. The network does not know which, so it must check every word.
 #
 # ```python
 # ids = np.random.default_rng(0).integers(4, 30, (500, 48))

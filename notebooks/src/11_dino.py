@@ -977,7 +977,7 @@ passed = claims(
 #
 # <details><summary>Answer</summary>
 #
-# About a half: $0.99^{70} = 0.495$. With a momentum of 0.9 it would have forgotten them, 0.06 %.
+# About a half: $0.99^{70} = 0.495$. With a momentum of 0.9 only 0.06 % would be left.
 #
 # ```python
 # left = {m: m**70 for m in (0.99, 0.9)}
@@ -1001,7 +1001,8 @@ passed = claims(
 # s, t, c = rng.standard_normal((4, 8)), rng.standard_normal((4, 8)), rng.standard_normal(8)
 # bump = 3.0 * (np.arange(8) == 2)
 # same = mv.losses.dino_loss(s, t, c, 2)
-# np.testing.assert_allclose([mv.losses.dino_loss(s, t + 5, c, 2), mv.losses.dino_loss(s, t + bump, c + bump, 2)], same)
+# shifted = [mv.losses.dino_loss(s, t + 5, c, 2), mv.losses.dino_loss(s, t + bump, c + bump, 2)]
+# np.testing.assert_allclose(shifted, same)
 # ```
 # </details>
 
@@ -1056,7 +1057,7 @@ passed = claims(
 # <details><summary>Answer</summary>
 #
 # The colour. It is the easiest thing that two views of one picture share, so it answers the question; the shape is
-# hardly needed. Views that change colours at random would take this way out.
+# hardly needed. If the views change the colours at random, this answer no longer works.
 #
 # ```python
 # last = {what: np.array(study["scenes"]["whole"][what])[:, -1].mean() for what in ("colour", "shape")}

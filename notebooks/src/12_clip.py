@@ -989,8 +989,7 @@ passed = claims(
 # <details><summary>Answer</summary>
 #
 # Nothing. A class is a text, so its embedding is one more row in the table of classes. Before, every nine got
-# another name;
-# now most are right.
+# another name; now most are right.
 #
 # ```python
 # rows_of = table.mean(axis=1)  # (10, E): the mean of 24 captions for each digit

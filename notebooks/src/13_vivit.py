@@ -857,8 +857,8 @@ passed = claims(
 # right.
 
 # %% [markdown] tags=["question:longer-film"]
-# **1. A film gets twice as many frames. By which factor grow the pairs of joint attention, and those of space and
-# time apart?**
+# **1. A film gets twice as many frames. By which factor do the pairs of joint attention grow, and those of space
+# and time apart?**
 #
 # <details><summary>Answer</summary>
 #

@@ -1914,7 +1914,8 @@ passed = mv.laws.check("soft_nms", my_soft_nms).passed
 # right.
 
 # %% [markdown] tags=["question:larger-picture"]
-# **1. A picture gets twice as many pixels along each side. By which factor grows the number of its windows?**
+# **1. A picture gets twice as many pixels along each side. By which factor does the number of its windows
+# grow?**
 #
 # <details><summary>Answer</summary>
 #
@@ -1938,7 +1939,8 @@ passed = mv.laws.check("soft_nms", my_soft_nms).passed
 # ```python
 # pair_of_boxes = np.array([[0.0, 0, 10, 10], [2.5, 0, 12.5, 10]])
 # assert np.isclose(box_iou(pair_of_boxes[:1], pair_of_boxes[1:])[0, 0], 0.6)
-# assert len(nms(pair_of_boxes, np.array([0.9, 0.8]), 0.5)) == 1 and len(nms(pair_of_boxes, np.array([0.9, 0.8]), 0.7)) == 2
+# sure = np.array([0.9, 0.8])
+# assert [len(nms(pair_of_boxes, sure, threshold)) for threshold in (0.5, 0.7)] == [1, 2]
 # ```
 # </details>
 
@@ -1968,9 +1970,10 @@ passed = mv.laws.check("soft_nms", my_soft_nms).passed
 #
 # ```python
 # here, there = one_region(3, 3, 9, 9), one_region(3.3, 3, 9.3, 9)
-# pooled_by = [f(slope[None], there, 2) - f(slope[None], here, 2) for f in (mv.vision.roi_pool, mv.vision.roi_align)]
-# assert (pooled_by[0] == 0).all()
-# np.testing.assert_allclose(pooled_by[1], 0.3)
+# ways = mv.vision.roi_pool, mv.vision.roi_align
+# by_pool, by_align = (way(slope[None], there, 2) - way(slope[None], here, 2) for way in ways)
+# assert (by_pool == 0).all()
+# np.testing.assert_allclose(by_align, 0.3)
 # ```
 # </details>
 

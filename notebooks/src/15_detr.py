@@ -21,7 +21,7 @@
 # Transformer Networks in Computer Vision*; Deck Z is Zagoruyko, *Transformers in Computer Vision*; Deck C is CPSC
 # 425, lecture 23. A section that follows a slide names it by its tag: deck, page and a short name.
 #
-# **Time**: about 95 minutes to read, 60 more for the exercises; the cells take about a minute.
+# **Time**: about 95 minutes to read, 60 more for the exercises; the cells take about two minutes.
 
 # %% tags=["setup"]
 import itertools
@@ -1321,10 +1321,10 @@ print(
 assert early[0] < 0.05 and apart < centres[:100].std(axis=1).mean() / 2
 
 # %% [markdown]
-# The loss falls, and yet the network is useless: all queries predict about the same box, the mean one. This is the best
-# that queries can do which do not differ. And while they are all alike, the matching changes from step to step: today
-# slot 3 gets the star, tomorrow slot 9. Only when the queries begin to differ does each of them get the same kind of
-# object again and again. This phase looks like a failure, and it is easy to give up here.
+# The loss falls, and yet the network is useless: all queries predict about the same box, the mean one. As long as the
+# queries do not differ, they can do no better. And while they are all alike, the matching changes from step to step: in
+# one step slot 3 gets the star, in the next slot 9. Only when the queries begin to differ does each of them get the
+# same kind of object again and again. This phase looks like a failure, and it is easy to give up here.
 #
 # The figure shows the whole run that made the model of this chapter; its history is kept in the model's card.
 
@@ -1499,15 +1499,31 @@ class TinyDecoderLayer(nn.Module):
         return x + self.mlp(self.norm3(x))
 
 
+# %% [markdown]
+# To see whether the queries and the codes stand where they belong, the check switches attention off in two ways. A
+# *silent* attention adds nothing, because its last layer is 0; then the learned queries can only work through the other
+# one. A *blind* attention gives all scores the value 0, as in step 2.
+
 # %%
 some_states = rng.standard_normal((2, 5, 16)).astype(np.float32)
 some_queries = rng.standard_normal((5, 16)).astype(np.float32)
 swap = rng.permutation(5)
 
 
-def decoded(x, queries, memory, codes):
-    """What a new layer makes of states of the slots."""
-    return TinyDecoderLayer(16, 4, np.random.default_rng(0))(mv.Tensor(x), queries, memory, codes).numpy()
+def decoded(x, queries, memory, codes, silent=None, blind=None):
+    """What a new layer makes of states of the slots; `silent` and `blind` name one of its attentions."""
+    layer = TinyDecoderLayer(16, 4, np.random.default_rng(0))
+    for name, part in ((silent, "out"), (blind, "query")):
+        if name:
+            weight = getattr(getattr(layer, name), part).weight
+            weight.data = 0 * weight.data
+    return layer(mv.Tensor(x), queries, memory, codes).numpy()
+
+
+def worth_of_queries(silent):
+    """How much the states change without learned queries, when one attention is silent."""
+    without = decoded(some_states, 0 * some_queries, some_tokens, some_codes, silent=silent)
+    return abs(decoded(*case, silent=silent) - without).max()
 
 
 # %%
@@ -1515,25 +1531,22 @@ case = (some_states, some_queries, some_tokens, some_codes)
 assert claims(
     "a layer of the decoder",
     ("one state for each slot", lambda: decoded(*case).shape, (2, 5, 16), "It is the slots that ask."),
-    (
-        "slots in another order: the same states in that order",
-        lambda: decoded(some_states[:, swap], some_queries[swap], some_tokens, some_codes),
-        lambda: decoded(*case)[:, swap],
-        "All slots are answered at once: no slot may depend on its place in the list.",
-    ),
-    (
-        "the order of the image's tokens does not matter, if their codes come along",
-        lambda: decoded(some_states, some_queries, some_tokens[:, turn], some_codes[turn]),
-        lambda: decoded(*case),
-        "Keys are memory + codes, values are memory alone.",
-    ),
-    (
-        "it reads the image",
-        lambda: abs(decoded(*case[:2], 0 * some_tokens, some_codes) - decoded(*case)).max() > 0.01,
-        True,
-        "The second attention takes keys and values from the memory.",
-    ),
-).passed
+    ("slots in another order: the same states in that order",
+     lambda: decoded(some_states[:, swap], some_queries[swap], some_tokens, some_codes),
+     lambda: decoded(*case)[:, swap], "All slots are answered at once: no slot may depend on its place in the list."),
+    ("the order of the image's tokens does not matter, if their codes come along",
+     lambda: decoded(some_states, some_queries, some_tokens[:, turn], some_codes[turn]), lambda: decoded(*case),
+     "Keys are memory + codes, values are memory alone."),
+    ("it reads the image", lambda: abs(decoded(*case[:2], 0 * some_tokens, some_codes) - decoded(*case)).max() > 0.01,
+     True, "The second attention takes keys and values from the memory."),
+    ("the learned queries matter for the first attention", lambda: worth_of_queries(silent="cross_attn") > 0.01,
+     True, "Add them to queries and keys of the attention among the slots."),
+    ("and for the second", lambda: worth_of_queries(silent="self_attn") > 0.01,
+     True, "Add them to the queries that read the image, too."),
+    ("the codes change nothing where all scores are equal", lambda: decoded(*case, blind="cross_attn"),
+     lambda: decoded(*case[:3], 0 * some_codes, blind="cross_attn"),
+     "Codes belong to the keys. The values are the memory alone."),
+).passed  # fmt: skip
 
 # %% [markdown]
 # ### Step 4: the whole model
@@ -1620,7 +1633,8 @@ assert claims(
 # %% [markdown]
 # ### The same numbers as the library's
 #
-# A check of shapes does not find two norms in the wrong order. This one does. Give your class the sizes of the
+# A check of shapes does not find two norms in the wrong order. This one does: `norm1`, `norm2` and `norm3` each stand
+# before their branch, and `encoder_norm` and `decoder_norm` after the last layer. Give your class the sizes of the
 # chapter's model, copy its trained weights, and compare the answers. Only one name differs: the library keeps encoder
 # and decoder in a part of its own, `transformer`. We compute with 64-bit numbers, so that rounding cannot be mistaken
 # for an error, or an error for rounding. What is left comes from the codes of the places, which the library computes

@@ -1555,8 +1555,8 @@ passed = claims(
 # </details>
 
 # %% [markdown] tags=["question:one-more-layer"]
-# **2. A sliding window with 8 layers gets 16. By about which factor grows its waste, compared with the whole image
-# at once?**
+# **2. A sliding window with 8 layers gets 16. By about which factor does its waste grow, compared with the whole
+# image at once?**
 #
 # <details><summary>Answer</summary>
 #

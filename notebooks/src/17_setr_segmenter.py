@@ -1585,7 +1585,8 @@ passed = claims(
 # ```python
 # for d in (192, 768):
 #     matrices_cost, attention_cost = multiply_adds(6 * d, d, 1)
-#     assert matrices_cost == attention_cost and 16 * (6 * d) ** 0.5 > 500
+#     assert matrices_cost == attention_cost
+# assert [round(16 * (6 * d) ** 0.5) for d in (192, 768)] == [543, 1086]
 # ```
 # </details>
 

@@ -21,7 +21,7 @@
 # slide names it by its tag: deck, page and a short name. The paper is Cheng et al., *Masked-attention mask
 # transformer for universal image segmentation*, CVPR 2022.
 #
-# **Time**: about 90 minutes to read, 50 more for the exercises; the cells take about a minute.
+# **Time**: about 90 minutes to read, 50 more for the exercises; the cells take about two minutes.
 
 # %% tags=["setup"]
 import math
@@ -1078,6 +1078,10 @@ class TinyDecoderLayer(nn.Module):
 # %% [markdown]
 # What must a masked layer obey? What lies outside *all* masks must not change anything. What lies inside the mask of
 # one query changes this query in the first branch, and then, through the talk, all others.
+#
+# And where do the learned positions of the queries stand? As in DETR: in the queries of the first attention, in queries
+# and keys of the second, never in values. The check switches attention off to see it. A *silent* attention adds nothing,
+# because its last layer is 0. A *blind* one gives all scores the value 0, so queries and keys make no difference.
 
 # %%
 states, positions = rng.standard_normal((2, 5, 16)).astype(np.float32)
@@ -1086,37 +1090,40 @@ allowed = np.zeros((1, 5, 12), bool)
 allowed[..., :8] = True  # nobody may see the last four pixels
 
 
-def decoded(where=slice(0, 0), shout=0.0):
+def decoded(where=slice(0, 0), shout=0.0, positions=positions, silent=None, blind=None):
     """What a new layer makes of the states, with a number added to some pixels of the map."""
     changed = seen_map.copy()
     changed[:, where] += shout
     layer = TinyDecoderLayer(16, 4, np.random.default_rng(0))
+    for name, part in ((silent, "out"), (blind, "query")):
+        if name:
+            weight = getattr(getattr(layer, name), part).weight
+            weight.data = 0 * weight.data
     return layer(mv.Tensor(states[None]), positions, changed, changed, allowed).numpy()
+
+
+def worth_of_positions(**off):
+    """How much the result changes without the positions, when one attention is switched off."""
+    return abs(decoded(**off) - decoded(positions=0 * positions, **off)).max()
 
 
 # %%
 assert claims(
     "a decoder layer",
     ("one state for each query", lambda: decoded().shape, (1, 5, 16), "The queries are those that ask."),
-    (
-        "what nobody may see changes nothing",
-        lambda: decoded(slice(8, 12), 1e3),
-        decoded(),
-        "Pass `allowed` to the cross-attention, as its fourth argument.",
-    ),
-    (
-        "what is allowed does",
-        lambda: abs(decoded(slice(0, 4), 1.0) - decoded()).max() > 0.01,
-        True,
-        "True means: may be attended.",
-    ),
-    (
-        "the result has been normed",
-        lambda: np.allclose(decoded().mean(axis=-1), 0, atol=1e-5),
-        True,
-        "The norm comes after the sum, in each of the three branches.",
-    ),
-).passed
+    ("what nobody may see changes nothing", lambda: decoded(slice(8, 12), 1e3), decoded(),
+     "Pass `allowed` to the cross-attention, as its fourth argument."),
+    ("what is allowed does", lambda: abs(decoded(slice(0, 4), 1.0) - decoded()).max() > 0.01, True,
+     "True means: may be attended."),
+    ("the result has been normed", lambda: np.allclose(decoded().mean(axis=-1), 0, atol=1e-5), True,
+     "The norm comes after the sum, in each of the three branches."),
+    ("the positions matter for the first attention", lambda: worth_of_positions(silent="self_attn") > 0.01, True,
+     "The image is asked by x + positions."),
+    ("and for the second", lambda: worth_of_positions(silent="cross_attn") > 0.01, True,
+     "In the talk, queries and keys are both x + positions."),
+    ("but they are in no values", lambda: worth_of_positions(silent="cross_attn", blind="self_attn") < 1e-5, True,
+     "The third argument of the second attention is x alone."),
+).passed  # fmt: skip
 
 # %% [markdown]
 # ### Step 4: the whole model, layer by layer
@@ -1161,6 +1168,7 @@ def predict_masks(self, x, pixels):
     return MaskFormerOutput(self.class_head(x), masks_of(embeddings, pixels))
 
 
+# %%
 def segment(self, maps):
     """Maps of the backbone -> the predictions before the first layer and after every one."""
     pixels, tokens, codes, sizes = self.pixel_decoder(maps)
@@ -1220,6 +1228,10 @@ assert claims(
 # Now give your class the size of the trained model and its weights. Its pixel decoder, with deformable attention, is
 # taken as it is: it returns the same four parts as yours. We compute with 64-bit numbers, so that rounding cannot be
 # mistaken for an error. A mask is compared with 0 in every layer, and one rounded logit could open or close a pixel.
+#
+# If the checks above hold and this one does not, look at four places: a norm follows each of the three sums; the level
+# embedding is added to keys and values, the codes to the keys only; the coarsest map comes first; `norm` stands before
+# both heads.
 
 # %%
 original = mv.load("mask2former-shapes").to("float64")
@@ -1869,13 +1881,14 @@ passed = claims(
 # ```
 # </details>
 
-# %% [markdown] tags=["question:mask-of-a-coarse-map"]
+# %% [markdown] tags=["question:masks-never-reset"]
 # **3. What would happen if the attention masks were never reset when they are empty?**
 #
 # <details><summary>Answer</summary>
 #
-# With -inf the result is NaN. With zero weights the query reads nothing. And it would not be rare: on the coarsest map,
-# in layer 1, 70 % of all masks are empty, and more than half of those of queries that end with an object.
+# A softmax of nothing but $-\infty$ gives NaN; with weights of zero the query would read nothing. And this would not be
+# rare: on the coarsest map, in layer 1, 70 % of all masks are empty, and more than half of those of queries that end
+# with an object.
 #
 # ```python
 # empty_first = seen["layers.0.reset"]  # (100, Q)
@@ -1894,7 +1907,8 @@ passed = claims(
 #
 # ```python
 # order = np.arange(Q)[::-1]
-# copy.query_features.data, copy.query_positions.data = copy.query_features.data[order], copy.query_positions.data[order]
+# for learned in (copy.query_features, copy.query_positions):
+#     learned.data = learned.data[order]
 # with mv.no_grad():
 #     reversed_masks = copy(images[:2].astype(np.float64)).masks.numpy()
 # np.testing.assert_allclose(reversed_masks[:, order], outputs.masks.numpy()[:2], rtol=0.01, atol=0.05)
@@ -1914,8 +1928,8 @@ passed = claims(
 #
 # ```python
 # def half_right(side):
-#     t, z = np.zeros((2, 1, 64, 64))
-#     t[0, :side, :side], z[:] = 1, -20.0
+#     t, z = np.zeros((1, 64, 64)), np.full((1, 64, 64), -20.0)
+#     t[0, :side, :side] = 1
 #     z[0, : side // 2, :side] = 20.0
 #     return float(mv.losses.dice_loss(z, t)), float(mv.ops.binary_cross_entropy_with_logits(z, t))
 # (dice_small, pixels_small), (dice_large, pixels_large) = half_right(8), half_right(32)

@@ -1509,10 +1509,12 @@ passed = claims(
 #
 # ```python
 # places_of, kinds_of = np.float32([[[[10, 20], [30, 22], [50, 9]]]]), np.array([[[1, 0, 1]]])
-# with mv.no_grad():
-#     answer_to = lambda order, kinds: model.answer(embedding, points=places_of[:, :, order], point_labels=kinds[:, :, order]).masks.data
-#     first, second, third = answer_to([0, 1, 2], kinds_of), answer_to([2, 0, 1], kinds_of), answer_to([0, 1, 2], 1 - kinds_of)
-# assert abs(first - second).max() < 1e-2 < abs(first - third).max()
+# def answer_to(order, kinds):
+#     prompt = {"points": places_of[:, :, order], "point_labels": kinds[:, :, order]}
+#     return model.answer(embedding, **prompt).masks.data
+#
+# first, second = answer_to([0, 1, 2], kinds_of), answer_to([2, 0, 1], kinds_of)
+# assert abs(first - second).max() < 1e-2 < abs(first - answer_to([0, 1, 2], 1 - kinds_of)).max()
 # ```
 # </details>
 

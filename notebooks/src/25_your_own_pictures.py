@@ -190,7 +190,7 @@ predict(work / "cnn", new_photo, work / "answer.png")
 # %%
 read = data.read_image(work / "answer.png")
 viz.images(
-    [read], size=8, caption="What `predict` has drawn: the photo and the probabilities of the classes."
+    [read], size=8, caption="What predict has drawn: the photo and the probabilities of the classes."
 )
 
 # %% [markdown]

@@ -379,8 +379,11 @@ def test_a_detector_of_regions_does_not_name_the_background():
 
 @pytest.fixture
 def photos(tmp_path):
-    """A folder with three scenes, two of one stem and one in a folder of its own, and a file that is no picture."""
-    (tmp_path / "photos" / "sub").mkdir(parents=True)
+    """A folder with three scenes, two of one stem and one in a folder of its own, a file that is no picture, and notes of a Mac."""
+    for name in ("sub", "__MACOSX"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        (tmp_path / "photos" / name / "._a.jpg").write_bytes(b"a note")
+    (tmp_path / "photos" / "__MACOSX" / "a.jpg").write_bytes(b"a note")
     for number, name in enumerate(("a.jpg", "a.png", "sub/b.png")):
         scene = np.kron(shapes.scene(seed=number).image.transpose(1, 2, 0), np.ones((2, 2, 1)))
         Image.fromarray(np.rint(scene * 255).astype(np.uint8)).save(tmp_path / "photos" / name)

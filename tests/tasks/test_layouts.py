@@ -84,7 +84,8 @@ def test_parts_that_are_there_are_kept_and_the_test_pictures_are_left_alone(tmp_
     task = recognise(tmp_path)
     assert task.paths == {"train": ["train/a/1.png", "train/b/2.png"], "validation": ["valid/b/3.png"]}
     assert task.validation[0][1] == 1  # b, although there is no a
-    assert task.notes == ["test/ is left alone"] and "as the folder is divided" in str(task)
+    assert task.notes[0] == "test/ is left alone" and "few pictures of a (1), b (2)" in task.notes[1]
+    assert "as the folder is divided" in str(task)
 
 
 def test_without_a_part_for_measuring_the_pictures_to_train_on_are_divided(tmp_path):
@@ -132,6 +133,11 @@ def test_classes_beside_the_parts_of_maps(tmp_path, data):
         (lambda folder: pictures(folder, "1.png", "2.png"), ValueError, "It holds 1.png, 2.png; known are"),
         (lambda folder: pictures(folder, "a/1.png"), ValueError, "one picture; at least two"),
         (lambda folder: pictures(folder, "a/b/1.png", "c/1.png"), ValueError, "holds a folder, b"),
+        (
+            lambda folder: pictures(folder, "a/images/1.png", "c/1.png"),
+            ValueError,
+            "a, which has data of another kind",
+        ),
         (lambda folder: coco(folder / "a.json", ["1.png"]), FileNotFoundError, "put the pictures into"),
         (
             lambda folder: [coco(folder / name, ["1.png"]) for name in ("a.json", "b.json")],
@@ -158,6 +164,20 @@ def test_the_same_picture_in_both_parts(tmp_path):
         recognise(tmp_path)
 
 
+def test_what_systems_and_telephones_put_into_a_folder(tmp_path):
+    pictures(
+        tmp_path,
+        *(f"{name}/{i}.png" for name in ("$a", "ü <b>") for i in range(10)),
+        "__MACOSX/._1.png",
+        ".x/1.png",
+    )
+    (tmp_path / "$a" / "._0.png").write_bytes(b"a note of a Mac")
+    (tmp_path / "ü <b>" / "1.HEIC").write_bytes(b"")
+    task = recognise(tmp_path)
+    assert task.names == ("$a", "ü <b>") and len(task.train) + len(task.validation) == 20
+    assert len(task.notes) == 1 and "1 of them: ü <b>/1.HEIC; save" in task.notes[0]
+
+
 @pytest.mark.parametrize("share", [0, 1.5])
 def test_a_share_that_is_none(data, share):
     with pytest.raises(ValueError, match="share must be above 0"):
@@ -167,6 +187,9 @@ def test_a_share_that_is_none(data, share):
 def test_no_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match="recognise: there is no folder"):
         recognise(tmp_path / "none")
+    pictures(tmp_path, "1.png")
+    with pytest.raises(FileNotFoundError, match="it is a file: give the folder"):
+        recognise(tmp_path / "1.png")
 
 
 @pytest.mark.parametrize(
@@ -207,8 +230,8 @@ def test_a_list_with_odd_entries_is_still_a_list(tmp_path, data):
         None,
     ]
     listed.write_text(json.dumps(content))
-    with pytest.warns(UserWarning, match="left out"):
-        assert recognise(tmp_path / "boxes").kind == "boxes"
+    found = recognise(tmp_path / "boxes")
+    assert found.kind == "boxes" and any("left out" in note for note in found.notes)
     listed.write_text(json.dumps({**content, "categories": []}))
     with pytest.raises(ValueError, match="names no categories"):
         recognise(tmp_path / "boxes")

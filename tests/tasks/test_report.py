@@ -34,8 +34,8 @@ def test_names_are_shown_and_never_run(tmp_path):
             texts.append(text)
 
     Reader().feed(page)
-    # the title twice, the result, two facts, a heading, a picture, a command
-    assert "script" not in tags and texts.count(bad) == 8
+    # the title twice, the result, two facts, a heading, a picture and its caption, a command
+    assert "script" not in tags and texts.count(bad) == 9
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     assert not re.search(r"https?://", page)
     assert "stopped before its end" in page

@@ -9,7 +9,7 @@ from PIL import Image
 
 from minivis.data import ImageFolder, MaskFolder
 from minivis.data.preprocess import Preprocess
-from minivis.tasks.boxes import Boxes
+from minivis.tasks.boxes import Boxes, _lowest_drawn
 from minivis.tasks.classes import Classes
 from minivis.tasks.masks import Masks
 from minivis.tasks.samples import Batch, Changes, Samples, loader
@@ -136,6 +136,20 @@ def test_ap_of_photos_of_different_sizes():
     half = Finder([([0], [[0.5, 0.5, 0.5, 0.5]]), ([0], [[0.9, 0.9, 0.1, 0.1]])])
     found = kind.measure(half, [batch])
     assert found["AP50"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("scores", "count", "least"),
+    [
+        ([[0.9, 0.6], [0.8, 0.1]], 3, 0.5),  # sure of as many as there are
+        ([[0.405, 0.1], [0.309]], 2, 0.3),  # the two best ones are drawn
+        ([[0.2], []], 5, 0.2),  # fewer found than there are
+        ([[], []], 5, 0.5),
+        ([[0.3]], 0, 0.5),
+    ],
+)
+def test_the_report_shows_boxes_of_a_detector_that_is_not_sure(scores, count, least):
+    assert _lowest_drawn([np.array(one) for one in scores], count) == pytest.approx(least)
 
 
 def test_answers_without_looking():
