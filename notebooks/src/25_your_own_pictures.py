@@ -189,9 +189,7 @@ predict(work / "cnn", new_photo, work / "answer.png")
 
 # %%
 read = data.read_image(work / "answer.png")
-viz.images(
-    [read], size=8, caption="What predict has drawn: the photo and the probabilities of the classes."
-)
+viz.images([read], size=8, caption="What predict has drawn: the photo and the probabilities of the classes.")
 
 # %% [markdown]
 # ## The same with one command
