@@ -48,6 +48,8 @@ def model_classes(names, labels, folder, background=0):
     >>> model_classes(["goldfish"], {0: "tench, Tinca tinca", 1: "goldfish, Carassius auratus"}, ".")
     ([1], 'by their names')
     """
+    if not names:
+        raise ValueError("evaluate: the data name no classes")
     known = {number: name for number, name in labels.items() if number >= background}
     if all(WORDNET.fullmatch(name) for name in names) and not set(names) & set(known.values()):
         return _by_wordnet(names, known, Path(folder))
@@ -59,17 +61,14 @@ def _by_wordnet(names, known, folder):
     for place in [folder, *folder.absolute().parents[:2]]:
         for path in (place / name for name in LISTS):
             if path.is_file():
-                lines = path.read_text("utf-8").splitlines()
-                meant = dict(
-                    line.strip().replace("\t", " ").split(" ", 1)
-                    for line in lines
-                    if " " in line or "\t" in line
-                )
+                meant = _meanings(path)
                 return _by_name(names, [meant.get(name, name) for name in names], known), f"by {path.name}"
         if (place / INDEX).is_file():
             listed = read_json(place / INDEX, "evaluate")
             number = {
-                entry[0]: int(key) for key, entry in listed.items() if isinstance(entry, list) and entry
+                str(entry[0]): int(key)
+                for key, entry in listed.items()
+                if isinstance(entry, list) and entry and key.isdecimal()
             }
             if set(names) <= set(number) and len(listed) == len(known):
                 first = min(known)
@@ -82,6 +81,16 @@ def _by_wordnet(names, known, folder):
         f'("n01440764 tench, Tinca tinca" on each line) or {INDEX} into {folder}. Without it all {len(known)} classes of the '
         "model are needed, to be matched in order"
     )
+
+
+def _meanings(path):
+    """{WordNet's number: what it means}, from a file with one of them on each line."""
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"evaluate: {path} is no text in UTF-8; save it again as UTF-8") from None
+    pairs = [line.split(maxsplit=1) for line in lines]
+    return dict(pair for pair in pairs if len(pair) == 2)
 
 
 def _by_name(names, meant, known):

@@ -83,8 +83,8 @@ def evaluate(source, data, count=None, out=None):
     >>> found["metric"], found["n"]
     ('AP', 4)
     """
-    if count is not None and count < 1:
-        raise ValueError(f"evaluate: count must be at least 1, got {count}")
+    if count is not None and not (hasattr(count, "__index__") and count >= 1):
+        raise ValueError(f"evaluate: count must be a whole number of at least 1, got {count!r:.50}")
     model = load(source)
     found = held_out(data, segments=answers_segments(model), trained=as_path(source))
     if found.kind == "panoptic" and isinstance(model, SEMANTIC):  # its classes are those of the pixels

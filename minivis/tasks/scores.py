@@ -46,8 +46,8 @@ class TopClasses:
         """Score the output (1, K) for one picture."""
         scores = to_numpy(output)[0]
         own = self.classes[truth]
-        # classes with the same score count against the answer
-        self.ranks.append(int((scores >= scores[own]).sum()) - 1)
+        # classes with the same score count against the answer, and so does NaN
+        self.ranks.append(int((~(scores < scores[own])).sum()) - 1)
 
     def compute(self):
         """The shares, by name; the first is the one to report."""
@@ -117,6 +117,8 @@ class Pixels:
 
     def compute(self):
         """The numbers, by name; the first is the one to report."""
+        if not self.counts[:, :-1].any():
+            raise ValueError("evaluate: no pixel of these pictures has a class")
         each = class_iou(self.counts)[:-1]
         right = np.trace(self.counts) / max(1, self.counts.sum())
         return {"mIoU": float(each[each >= 0].mean()), "right pixels": float(right)}

@@ -11,7 +11,7 @@ from minivis.data.folders import SPLITS, SUFFIXES, is_hidden, split_folders
 from minivis.data.label_maps import class_names
 from minivis.files import read_json, some
 
-__all__ = ["Found", "Source", "find", "is_of", "pictures_of"]
+__all__ = ["Found", "Source", "files_of", "find", "is_of", "pictures_of"]
 
 
 @dataclass
@@ -182,7 +182,7 @@ def is_of(path, folder, words):
 def _listed(path, content, folder):
     """The pictures of a list."""
     images = pictures_of(path, content, folder)
-    file_of = _files(content)
+    file_of = files_of(content)
     if not content["categories"]:
         raise ValueError(f"recognise: {path} names no categories, which are the classes of its boxes")
     dataset = CocoDetection(images, path, masks=False, invalid="skip")
@@ -202,7 +202,9 @@ def pictures_of(path, content, folder, who="recognise"):
     who : str
         The function that asks, for the error.
     """
-    first = next(iter(_files(content).values()), "a picture")
+    first = next(iter(files_of(content).values()), None)
+    if first is None:
+        raise ValueError(f"{who}: {path} lists no pictures")
     stem = path.stem.removeprefix("instances_").removeprefix("panoptic_")
     inside = [folder / stem, folder / "images" / stem, folder / "images", path.parent / "images"]
     places = [*inside, path.parent, folder]
@@ -215,7 +217,7 @@ def pictures_of(path, content, folder, who="recognise"):
     return images
 
 
-def _files(content):
+def files_of(content):
     """The file name of each picture of a list, by its number."""
     return {
         entry.get("id"): str(entry.get("file_name"))

@@ -179,7 +179,7 @@ def _begun(out, given):
             f"train: the training in {out} was begun with {planned} epochs; with --resume there can be more, but not "
             f"fewer, {told['epochs']}: leave out the epochs, or begin anew in another folder"
         )
-    return {**dict.fromkeys(given), **options, **told}, read_json(out / SPLIT, "train")
+    return _filled({**dict.fromkeys(given), **options, **told}), read_json(out / SPLIT, "train")
 
 
 def _check_free(out):
@@ -244,9 +244,8 @@ class _Training:
         options = {name: value for name, value in self.options.items() if value is not None}
         options |= {"data": str(Path(options["data"]).absolute()), "epochs": self.epochs}
         written = {SPLIT: self.task.paths, OPTIONS: options}
-        with alone_in(
-            self.out, "train"
-        ):  # another training keeps its division; `fit` takes the lock for itself
+        # a training that is running keeps its division; `fit` takes the lock for itself
+        with alone_in(self.out, "train"):
             storage.write_files({self.out / name: storage.pack_json(what) for name, what in written.items()})
         print(_table(self.facts()), flush=True)
         try:

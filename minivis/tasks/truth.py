@@ -14,7 +14,7 @@ from minivis.data import CocoDetection, CocoPanoptic
 from minivis.data.folders import SPLITS
 from minivis.files import as_path, read_json, some
 from minivis.tasks.layouts import recognise
-from minivis.tasks.sources import is_of, pictures_of
+from minivis.tasks.sources import files_of, is_of, pictures_of
 
 __all__ = ["HeldOut", "held_out"]
 
@@ -155,18 +155,24 @@ def _is_panoptic(path):
 def _has_pictures(path):
     """Whether a json file lists pictures with what is in them."""
     try:
-        content = read_json(path, "evaluate")
+        return _lists_pictures(read_json(path, "evaluate"))
     except (ValueError, OSError):
         return False
+
+
+def _lists_pictures(content):
     return all(isinstance(content.get(key), list) for key in ("images", "annotations", "categories"))
 
 
 def _of_list(path, folder):
     """The pictures of a list of boxes or of panoptic segments."""
     content = read_json(path, "evaluate")
+    if not _lists_pictures(content):
+        raise ValueError(
+            f"evaluate: {path} is no list in COCO's format: it must have lists named images, annotations and categories"
+        )
     pictures = pictures_of(path, content, folder, "evaluate")
-    annotations = content.get("annotations")
-    first = annotations[0] if isinstance(annotations, list) and annotations else None
+    first = content["annotations"][0] if content["annotations"] else None
     if isinstance(first, dict) and "segments_info" in first:
         maps = _maps(path, folder)
         dataset = CocoPanoptic(pictures, maps, path, masks=False, invalid="skip")
@@ -185,7 +191,7 @@ def _targets(dataset):
 
 def _paths(dataset, content, pictures):
     """The picture of each sample."""
-    file_of = {entry.get("id"): entry.get("file_name") for entry in content["images"]}
+    file_of = files_of(content)
     return [pictures / file_of[number] for number in dataset.image_ids]
 
 

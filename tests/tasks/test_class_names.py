@@ -60,3 +60,13 @@ def test_wordnets_numbers_by_keras_list_and_by_order(tmp_path):
     listed = {"0": ["n01443537", "goldfish"], "1": ["n01440764", "tench"]}
     (tmp_path / "imagenet_class_index.json").write_text(json.dumps(listed))
     assert model_classes(NUMBERS, labels, tmp_path) == ([1, 0], "by imagenet_class_index.json")
+
+
+def test_lines_that_say_nothing_are_passed_over(tmp_path):
+    labels = {0: "tench, Tinca tinca", 1: "goldfish"}
+    lines = ["\ufeffn01440764\ttench, Tinca tinca", "n01443537\t", "", "n01443537 goldfish"]
+    (tmp_path / "words.txt").write_text("\n".join(lines), "utf-8")
+    assert model_classes(["n01443537", "n01440764"], labels, tmp_path)[0] == [1, 0]
+    (tmp_path / "words.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match="words.txt is no text in UTF-8"):
+        model_classes(["n01443537", "n01440764"], labels, tmp_path)

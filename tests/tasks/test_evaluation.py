@@ -5,6 +5,7 @@ Not here: the metrics (tests/metrics), finding a class by its name (test_class_n
 
 import json
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -160,8 +161,6 @@ def test_what_does_not_fit_is_refused(folder, data, tmp_path):
             tasks.evaluate(model, given)
     with pytest.raises(FileNotFoundError, match="evaluate: there is no"):
         tasks.evaluate("detr-shapes", tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="evaluate: count must be at least 1"):
-        tasks.evaluate("detr-shapes", folder, count=0)
     with pytest.raises(FileNotFoundError, match="minivis fetch sam-vit-base"):
         tasks.evaluate("sam-vit-base", folder)
 
@@ -171,3 +170,58 @@ def test_the_command(folder, capsys):
     assert "faster-rcnn-shapes on 2 pictures of" in capsys.readouterr().out
     assert cli.main(["evaluate", "vit-digits", "--data", str(folder)]) == 2
     assert "answers something else" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"images": []}, "lists no pictures"),
+        ({"categories": []}, "the data name no classes"),
+        ({"annotations": 5}, "must have lists named images, annotations and categories"),
+    ],
+)
+def test_a_list_that_says_too_little_is_refused(folder, tmp_path, change, says):
+    content = json.loads((folder / "annotations" / "instances_val.json").read_text())
+    shutil.copytree(folder / "val", tmp_path / "list")
+    (tmp_path / "list.json").write_text(json.dumps(content | change))
+    with pytest.raises(ValueError, match=f"^evaluate: .*{says}"), warnings.catch_warnings(action="ignore"):
+        tasks.evaluate("detr-shapes", tmp_path / "list.json")
+
+
+def test_entries_that_are_none_are_passed_over(folder, tmp_path):
+    content = json.loads((folder / "annotations" / "instances_val.json").read_text())
+    shutil.copytree(folder / "val", tmp_path / "val")
+    content["images"] += [5, {"id": {}, "file_name": "x"}]
+    (tmp_path / "instances_val.json").write_text(json.dumps(content))
+    with pytest.warns(UserWarning, match="left out"):
+        found = tasks.evaluate("detr-shapes", tmp_path)
+    assert found["AP"] == tasks.evaluate("detr-shapes", folder)["AP"] and found["n"] == COUNT
+
+
+@pytest.mark.parametrize("count", [0, "x", 1.5])
+def test_a_count_that_is_none(folder, count):
+    with pytest.raises(ValueError, match="^evaluate: count must be a whole number of at least 1"):
+        tasks.evaluate("detr-shapes", folder, count=count)
+
+
+def test_answers_that_are_no_numbers_are_wrong_answers(folder, tmp_path):
+    model = mv.load("swin-shapes")
+    model.head.weight.data = np.full_like(model.head.weight.numpy(), np.nan)
+    mv.save(model, tmp_path / "model")
+    for name in model.labels.values():
+        (tmp_path / "data" / name).mkdir(parents=True)
+        shutil.copy(folder / "val" / "000.png", tmp_path / "data" / name)
+    found = tasks.evaluate(tmp_path / "model", tmp_path / "data")
+    assert (found["top-1"], found["top-5"]) == (0, 0)
+
+
+def test_pictures_without_a_pixel_of_a_class_have_no_mean_iou(tmp_path):
+    examples.write_mask_folder(tmp_path, count=1)
+    model = mv.load("segmenter-shapes")
+    (tmp_path / "classes.txt").write_text("\n".join(model.labels.values()))
+    for path in (tmp_path / "masks").iterdir():
+        with Image.open(path) as mask:
+            everywhere = Image.new("L", mask.size, 255)
+        everywhere.save(path)
+    with pytest.raises(ValueError, match="^evaluate: no pixel of these pictures has a class"):
+        tasks.evaluate("segmenter-shapes", tmp_path)

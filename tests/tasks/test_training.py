@@ -260,6 +260,20 @@ def test_the_division_of_a_training_that_is_running_is_not_overwritten(data, tra
     assert (tmp_path / "out" / "split.json").read_bytes() == before
 
 
+def test_options_that_are_missing_have_their_defaults(trained, tmp_path):
+    shutil.copytree(trained["classes"][0], tmp_path / "out")
+    (tmp_path / "out" / "task.json").write_text("{}")
+    with pytest.raises(ValueError, match="^train: say which folder holds the pictures"):
+        tasks.train(out=tmp_path / "out", resume=True)
+    written = json.loads((trained["classes"][0] / "task.json").read_text())
+    kept = {
+        **{name: value for name, value in written.items() if name not in ("seed", "flip", "share")},
+        "epochs": None,
+    }
+    (tmp_path / "out" / "task.json").write_text(json.dumps(kept))
+    assert tasks.train(out=tmp_path / "out", resume=True, epochs=2)["steps"] == 4
+
+
 def test_an_earlier_training_is_not_overwritten(data, trained):
     before = (trained["classes"][0] / "model.safetensors").read_bytes()
     with pytest.raises(FileExistsError, match="holds an earlier training"):
