@@ -3,6 +3,7 @@
 Not here: exactness of a resume to the same end (test_train.py), an end that a measured number decides (test_monitoring.py).
 """
 
+import sys
 import weakref
 
 import numpy as np
@@ -26,7 +27,8 @@ def test_epochs_are_steps_through_the_whole_loader_with_a_row_for_each():
     assert train.fit(*parts()[:-1], epochs=4, accumulate=14)["step"] == [1, 2]
 
 
-def test_the_log_says_which_epoch_it_is(capsys):
+def test_the_log_says_which_epoch_it_is(capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # in a notebook there would be a bar
     train.fit(*parts()[:-1], epochs=3)
     lines = capsys.readouterr().err.splitlines()
     assert "  epoch 1/3  loss " in lines[0] and "  epoch 3/3  loss " in lines[-1]

@@ -46,7 +46,7 @@ def fuse_conv_norm(weight, running_mean, running_var, gamma, beta, eps=1e-5):
     --------
     >>> import numpy as np
     >>> weight, bias = fuse_conv_norm(np.ones((1, 1, 1, 1)), *np.array([[3.0], [4.0], [2.0], [5.0]]), eps=0)
-    >>> float(weight), float(bias)  # 2 (x - 3) / 2 + 5
+    >>> weight.item(), bias.item()  # 2 (x - 3) / 2 + 5
     (1.0, 2.0)
     """
     statistics = (running_mean, running_var, gamma, beta)

@@ -6,7 +6,7 @@ Not here: one image with many maps (attention.py), computing the numbers (analys
 import numpy as np
 
 from minivis.viz.boxes import picture_of
-from minivis.viz.style import COLOURS, FAINT, array, blank, figure, label
+from minivis.viz.style import COLOURS, FAINT, LITERAL, array, blank, figure, label
 
 __all__ = ["amplitude_by_step", "attention_below_images"]
 
@@ -110,7 +110,9 @@ def amplitude_by_step(networks, shaded="attention", height=3.6, title=None, capt
             if step.startswith(shaded) and i:
                 ax.axvspan(i - 1, i, color="#dddddd", linewidth=0)
         ax.plot(range(len(steps)), list(steps.values()), marker="o", color=COLOURS[0])
-        ax.set_xticks(range(len(steps)), list(steps), rotation=40, ha="right", rotation_mode="anchor")
+        ax.set_xticks(
+            range(len(steps)), list(steps), rotation=40, ha="right", rotation_mode="anchor", **LITERAL
+        )
         ax.grid(True, axis="y", color=FAINT, linewidth=0.6)
         ax.set_axisbelow(True)
         label(ax, "", "Δ(π), natural logarithm" if ax is axes[0, 0] else "", name)

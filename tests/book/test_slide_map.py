@@ -64,7 +64,6 @@ def test_the_pictures_of_the_welcome_page_are_of_slides_that_exist():
 SHOWN_BY_THE_CELL_ALONE = {
     "A/6-locality-and-stationarity": "correlations of the pixels of a photo",
     "A/34-position-similarity": "cosines of the rows of a trained table",
-    "A/66-queries-specialise": "the boxes a trained model predicts, by query",
 }
 
 

@@ -43,17 +43,17 @@ def test_two_seeds_learn(tmp_path, capsys, quick):
 
 def test_a_resume_is_exact(tmp_path, quick):
     recipes.run("mae-shapes", tmp_path / "whole", steps=4)
-    stop = train.train_step
-    steps = []
+    usual = train.take_turns
+    taken = []
 
     def stopping(*args):
-        steps.append(1)
-        if len(steps) == 3:
+        taken.append(1)
+        if len(taken) == 3:
             raise KeyboardInterrupt
-        return stop(*args)
+        return usual(*args)
 
     with pytest.MonkeyPatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(train, "train_step", stopping)
+        patched.setattr(train, "take_turns", stopping)
         recipes.run("mae-shapes", tmp_path / "parts", steps=4)
     recipes.run("mae-shapes", tmp_path / "parts", steps=4, resume=True)
     whole, parts = ((tmp_path / name / storage.WEIGHTS).read_bytes() for name in ("whole", "parts"))

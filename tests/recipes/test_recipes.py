@@ -134,7 +134,7 @@ def test_a_second_run_resumes_or_refuses(tmp_path, capsys):
 
 def test_an_unwritable_folder_is_found_before_training(tmp_path, capsys, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(train, "train_step", lambda *arguments: pytest.fail("training began"))
+    monkeypatch.setattr(train, "take_turns", lambda *arguments: pytest.fail("training began"))
     assert cli.main(["train", "vit-digits", "--out", str(tmp_path / "file" / "run")]) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith("minivis: save: cannot write to the folder ") and captured.out == ""
