@@ -18,10 +18,16 @@ BUILT = ROOT / "build" / "book"
 HTML = BOOK / "_build" / "html"
 
 
+def by_hand():
+    """{name: bytes} of what is written by hand: pages, their pictures, references."""
+    paths = [*BOOK.glob("*.md"), *BOOK.glob("pictures/*.png"), BOOK / "references.bib"]
+    found = {path.relative_to(BOOK).as_posix(): path.read_bytes() for path in paths}
+    return found | {"CHANGELOG.md": (ROOT / "CHANGELOG.md").read_bytes()}
+
+
 def lay_out(source):
     """Write all present pages into a folder (written by hand, generated, executed), and remove all other files."""
-    wanted = {path.name: path.read_bytes() for path in [*BOOK.glob("*.md"), BOOK / "references.bib"]}
-    wanted["CHANGELOG.md"] = (ROOT / "CHANGELOG.md").read_bytes()
+    wanted = by_hand()
     wanted |= generate.pages(ROOT / "notebooks", ROOT / "build" / "notebooks", BUILT)
     for name, content in wanted.items():
         path = source / name

@@ -3,7 +3,9 @@
 Not here: Sphinx, which make installs for the book alone.
 """
 
-from scripts import build_book
+import build_book
+
+from scripts import re
 
 
 def test_pages_are_laid_out_and_only_what_changed_is_written(tmp_path, monkeypatch):
@@ -18,6 +20,17 @@ def test_pages_are_laid_out_and_only_what_changed_is_written(tmp_path, monkeypat
     after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     assert before.keys() - after.keys() == {tmp_path / "api" / "b.rst"}
     assert {path for path in after if after[path] != before[path]} == {tmp_path / "generated" / "a.md"}
+
+
+def test_the_pictures_of_a_page_come_with_it():
+    laid_out = build_book.by_hand()
+    pages = {name: content.decode() for name, content in laid_out.items() if name.endswith(".md")}
+    shown = [
+        picture
+        for text in pages.values()
+        for picture in re.findall(r"^```\{image\} (\S+)", text, re.MULTILINE)
+    ]
+    assert shown and set(shown) <= laid_out.keys()
 
 
 def test_pages_without_a_source_are_removed(tmp_path):
