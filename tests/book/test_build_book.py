@@ -3,9 +3,9 @@
 Not here: Sphinx, which make installs for the book alone.
 """
 
-import build_book
+import re
 
-from scripts import re
+from scripts import build_book
 
 
 def test_pages_are_laid_out_and_only_what_changed_is_written(tmp_path, monkeypatch):
